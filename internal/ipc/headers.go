@@ -1,0 +1,42 @@
+package ipc
+
+import (
+	"strconv"
+	"time"
+)
+
+// Headers of the messages on rx, tx and sent.
+const (
+	HeaderTime     = "Serial-Time"      // RFC 3339 with nanoseconds, UTC
+	HeaderOffset   = "Serial-Offset"    // of the first byte since the port opened, decimal
+	HeaderFlags    = "Serial-Flags"     // partial, continued, gap; comma-joined; absent when there is nothing to say
+	HeaderQueueSeq = "Serial-Queue-Seq" // sent: sequence of the frame in the queue, as the sender's PubAck gave it
+	HeaderMsgID    = "Nats-Msg-Id"      // <port>.<session>.<offset>; a stream stores each id once
+	HeaderReason   = "Serial-Reason"    // expired: why the frame was not sent
+)
+
+// Headers of error replies, as NATS micro services use them.
+const (
+	HeaderError     = "Nats-Service-Error"
+	HeaderErrorCode = "Nats-Service-Error-Code"
+)
+
+// FormatTime gives t the form of HeaderTime.
+func FormatTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+
+// MessageID names a received frame by where it begins, so that one published twice is stored once. Streams compare
+// ids over all their subjects, therefore the port is part of it.
+func MessageID(port, session string, offset uint64) string {
+	b := make([]byte, 0, len(port)+len(session)+22)
+	b = append(append(append(append(b, port...), '.'), session...), '.')
+	return string(strconv.AppendUint(b, offset, 10))
+}
+
+// SentID names a frame in the history of what was sent: by its place in the queue, so that a writer that was
+// replaced between writing and telling does not tell twice.
+func SentID(port, stream string, sequence uint64) string {
+	return port + ".sent." + stream + "." + strconv.FormatUint(sequence, 10)
+}
+
+// SessionAt names the session of a port that opened at t. Later sessions sort behind earlier ones.
+func SessionAt(t time.Time) string { return strconv.FormatInt(t.UnixMicro(), 36) }

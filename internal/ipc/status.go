@@ -1,0 +1,104 @@
+package ipc
+
+import "time"
+
+// State of a port.
+type State string
+
+// The states of a port. Every one but open and closed is left by itself as soon as the device allows.
+const (
+	Open    State = "open"    // opened, configured and locked; reader and writer run
+	Missing State = "missing" // there is no such device now
+	Busy    State = "busy"    // another program has locked the device
+	Failed  State = "failed"  // the device is there and cannot be used; Error says why
+	Closed  State = "closed"  // the supervisor has let go of it
+)
+
+// PortState is the payload of <root>.<port>.state.
+type PortState struct {
+	Port    string    `json:"port"`
+	State   State     `json:"state"`
+	Time    time.Time `json:"time"`
+	Device  string    `json:"device"`
+	Session string    `json:"session,omitempty"` // of the frames that follow; only with state open
+	Error   string    `json:"error"`
+}
+
+// WorkerState is where a worker is in its life.
+type WorkerState string
+
+// The states of a worker process.
+const (
+	WorkerStarting WorkerState = "starting" // the process exists and has not said READY=1
+	WorkerRunning  WorkerState = "running"
+	WorkerStopping WorkerState = "stopping"
+	WorkerStopped  WorkerState = "stopped" // nothing to do: its port is not open
+	WorkerBackoff  WorkerState = "backoff" // died, and waits to be started again
+	WorkerFailed   WorkerState = "failed"
+)
+
+// Status is what a running supervisor says of itself.
+type Status struct {
+	Name          string         `json:"name"`
+	Version       string         `json:"version"`
+	PID           int            `json:"pid"`
+	Ready         bool           `json:"ready"`
+	UptimeSeconds float64        `json:"uptime_seconds"`
+	Broker        BrokerStatus   `json:"broker"`
+	Ports         []PortStatus   `json:"ports"`
+	Workers       []WorkerStatus `json:"workers"`
+}
+
+// BrokerStatus says where the embedded broker listens.
+type BrokerStatus struct {
+	URL string `json:"url"`
+}
+
+// PortStatus is one port in a Status.
+type PortStatus struct {
+	Name       string     `json:"name"`
+	Device     string     `json:"device"`
+	State      State      `json:"state"`
+	Line       string     `json:"line"`      // "9600 8N1"
+	Delimiter  string     `json:"delimiter"` // what framing removed behind each received frame; JSON-escaped
+	Session    string     `json:"session"`
+	Since      time.Time  `json:"since"`
+	Error      string     `json:"error"`
+	Rx         RxStatus   `json:"rx"`
+	Tx         TxStatus   `json:"tx"`
+	LineErrors LineErrors `json:"line_errors"`
+}
+
+// RxStatus counts what a port has received since the supervisor started.
+type RxStatus struct {
+	Bytes       uint64 `json:"bytes"`
+	Frames      uint64 `json:"frames"`
+	LostHistory uint64 `json:"lost_history"` // frames that went to live taps and could not be stored
+	LostForward uint64 `json:"lost_forward"` // frames that forward_to could not queue
+}
+
+// TxStatus counts what was sent through a port since the supervisor started.
+type TxStatus struct {
+	Bytes   uint64 `json:"bytes"`
+	Frames  uint64 `json:"frames"`
+	Queued  uint64 `json:"queued"` // frames that wait in the queue now
+	Expired uint64 `json:"expired"`
+}
+
+// LineErrors are the driver's error counters, zero where the driver has none.
+type LineErrors struct {
+	Overrun uint64 `json:"overrun"`
+	Framing uint64 `json:"framing"`
+	Parity  uint64 `json:"parity"`
+	Break   uint64 `json:"break"`
+}
+
+// WorkerStatus is one process in a Status. Built-in workers are named <port>/reader and <port>/writer.
+type WorkerStatus struct {
+	Name     string      `json:"name"`
+	PID      int         `json:"pid"`
+	State    WorkerState `json:"state"`
+	Restarts uint64      `json:"restarts"`
+	Since    time.Time   `json:"since"`
+	LastExit string      `json:"last_exit"` // "exit 1", "signal: killed"
+}

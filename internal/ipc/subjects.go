@@ -1,0 +1,62 @@
+// Package ipc is the contract between serialvisor's processes, and with everybody else on the broker: subjects, headers,
+// messages, a worker's environment and descriptors, and the memory that a port's processes share.
+package ipc
+
+import "strings"
+
+// DefaultRoot is the first token of all subjects unless the config says otherwise.
+const DefaultRoot = "serial"
+
+// Supervisor is the reserved port name under which the supervisor's own endpoints live.
+const Supervisor = "supervisor"
+
+// Subjects builds the subjects of one gateway below a root such as "serial" or "plant1.serial".
+type Subjects struct{ Root string }
+
+// Rx is where the reader of a port publishes the frames it received.
+func (s Subjects) Rx(port string) string { return s.Root + "." + port + ".rx" }
+
+// Tx is where anybody with role send publishes frames for the device.
+func (s Subjects) Tx(port string) string { return s.Root + "." + port + ".tx" }
+
+// Sent is where the writer of a port publishes the frames that the kernel has taken.
+func (s Subjects) Sent(port string) string { return s.Root + "." + port + ".sent" }
+
+// State is where the supervisor publishes a PortState at every change.
+func (s Subjects) State(port string) string { return s.Root + "." + port + ".state" }
+
+// Expired is where frames are published that were accepted and then could not be sent.
+func (s Subjects) Expired(port string) string { return s.Root + "." + port + ".expired" }
+
+// Status is the request subject that answers with a Status.
+func (s Subjects) Status() string { return s.Root + "." + Supervisor + ".status" }
+
+// Watched lists the wildcard subjects that a tap may follow live, in the order rx, sent, state, expired.
+func (s Subjects) Watched() []string {
+	return []string{s.Rx("*"), s.Sent("*"), s.State("*"), s.Expired("*")}
+}
+
+// Split takes a subject below the root apart: "serial.gps.rx" is port "gps", kind "rx".
+func (s Subjects) Split(subject string) (port, kind string, ok bool) {
+	rest, ok := strings.CutPrefix(subject, s.Root+".")
+	if !ok {
+		return "", "", false
+	}
+	port, kind, ok = strings.Cut(rest, ".")
+	return port, kind, ok && port != "" && kind != ""
+}
+
+// History is the name of the stream with what was received, sent and changed: SERIAL_HISTORY below the default root.
+func (s Subjects) History() string { return s.stream("HISTORY") }
+
+// Queue is the name of the work queue stream with the frames to be sent. Ports whose queue settings differ from the
+// common ones have a stream of their own, see QueueOf.
+func (s Subjects) Queue() string { return s.stream("QUEUE") }
+
+// QueueOf is the name of the work queue stream of a single port.
+func (s Subjects) QueueOf(port string) string { return s.stream("QUEUE") + "_" + port }
+
+// stream turns the root into a legal stream name: "plant1.serial" gives PLANT1_SERIAL_….
+func (s Subjects) stream(kind string) string {
+	return strings.ToUpper(strings.ReplaceAll(s.Root, ".", "_")) + "_" + kind
+}

@@ -1,0 +1,112 @@
+package serialio
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// lock makes the device ours against every program that asks: flock(2) stops a second locker, even root, and ends with
+// the descriptor. A device that another program has made exclusive with TIOCEXCL is busy too, although root could open it.
+func lock(fd int, device string) error {
+	err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return fmt.Errorf("open %s: %w%s", device, ErrBusy, holderOf(device))
+	}
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", device, err)
+	}
+	// On a pty the mark outlives its holder, so it says nothing there.
+	if exclusive, err := unix.IoctlGetInt(fd, unix.TIOCGEXCL); err == nil && exclusive != 0 && !isPty(fd) {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err == nil {
+			if pid := opener(&st); pid != 0 {
+				return fmt.Errorf("open %s: %w%s", device, ErrBusy, named(pid))
+			}
+		}
+	}
+	return nil
+}
+
+// exclude refuses further opens to all but root, which is one more hurdle for programs that know nothing of flock. On a
+// pty the mark outlives a killed holder for as long as the master is open, and only root could open it again: there it
+// is set only by root.
+func exclude(fd int) {
+	if isPty(fd) && os.Geteuid() != 0 {
+		return
+	}
+	_ = unix.IoctlSetInt(fd, unix.TIOCEXCL, 0) // a hurdle more, not a condition
+}
+
+// holderOf names who has the device, as far as /proc tells this user: " by minicom (pid 4711)". It is empty if nobody
+// can be found.
+func holderOf(device string) string {
+	var st unix.Stat_t
+	if unix.Stat(device, &st) != nil {
+		return ""
+	}
+	pid := lockHolder(&st)
+	if unix.Kill(pid, 0) == unix.ESRCH || pid == 0 {
+		pid = opener(&st) // a child of who took the lock has it now, or the holder cannot be seen
+	}
+	if pid == 0 {
+		return ""
+	}
+	return named(pid)
+}
+
+// named words the holder: " by minicom (pid 4711)".
+func named(pid int) string {
+	if pid == os.Getpid() {
+		return " by another port of this supervisor: two ports name the same device"
+	}
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil {
+		return fmt.Sprintf(" by pid %d", pid)
+	}
+	return fmt.Sprintf(" by %s (pid %d)", strings.TrimSpace(string(name)), pid)
+}
+
+// lockHolder looks for the holder of a flock in /proc/locks, whose lines are, see proc_locks(5):
+//
+//	1: FLOCK  ADVISORY  WRITE 4711 00:18:5 0 EOF
+//
+// with the pid and the file system's major:minor (hexadecimal) and inode.
+func lockHolder(st *unix.Stat_t) int {
+	f, err := os.Open("/proc/locks")
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = f.Close() }()
+	file := fmt.Sprintf("%02x:%02x:%d", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino)
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) >= 6 && fields[1] == "FLOCK" && fields[5] == file {
+			pid, _ := strconv.Atoi(fields[4])
+			return pid // 0 for a holder in another pid namespace
+		}
+	}
+	return 0
+}
+
+// opener looks for another process that has the device open.
+func opener(st *unix.Stat_t) int {
+	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, fd := range fds {
+		var other unix.Stat_t
+		if unix.Stat(fd, &other) != nil || other.Mode&unix.S_IFMT != unix.S_IFCHR || other.Rdev != st.Rdev {
+			continue
+		}
+		if pid, _ := strconv.Atoi(strings.Split(fd, "/")[2]); pid != os.Getpid() {
+			return pid
+		}
+	}
+	return 0
+}

@@ -1,0 +1,181 @@
+package serialio
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+
+	"github.com/tarm/serial"
+	"golang.org/x/sys/unix"
+)
+
+// Port is an open, configured and locked serial device. It owns three open file descriptions of it, all non-blocking:
+//
+//	keeper  holds the lock and the line settings, is never read or written and shows a hang-up
+//	reader  lent to the reader process
+//	writer  lent to the writer process
+//
+// Reader and writer need descriptions of their own because O_NONBLOCK and wake-ups belong to the description. They stay
+// open here while workers come and go: every open(2) of a real tty raises DTR (which resets an Arduino), and the last
+// close discards what the device has sent. They are plain numbers and not os.Files, because the runtime's poller would
+// wake the owner for every byte that arrives.
+type Port struct {
+	device string
+	keeper int
+	reader int
+	writer int
+}
+
+const openFlags = unix.O_RDWR | unix.O_NOCTTY | unix.O_CLOEXEC | unix.O_NONBLOCK
+
+// Open opens, locks and configures a device. It can block in the kernel for as long as the driver likes, so callers
+// that must not wait run it aside. Errors wrap ErrMissing, ErrBusy or neither, see there, and name the remedy where
+// there is one.
+func Open(device string, s LineSettings) (_ *Port, err error) {
+	p := &Port{device: device, keeper: -1, reader: -1, writer: -1}
+	defer func() {
+		if err != nil {
+			p.closeAll()
+		}
+	}()
+	if err := checkSerial(device); err != nil {
+		return nil, err
+	}
+	if p.keeper, err = open(device); err != nil {
+		return nil, err
+	}
+	if _, err := unix.IoctlGetTermios(p.keeper, unix.TCGETS); err != nil {
+		if errors.Is(err, unix.EIO) {
+			return nil, fmt.Errorf("open %s: %w: it hung up", device, ErrMissing)
+		}
+		return nil, withHint(fmt.Errorf("open %s: not a serial device", device), "set device: to a path such as /dev/ttyUSB0 or /dev/serial/by-id/…")
+	}
+	// The lock comes first: whoever holds it keeps its line settings.
+	if err := lock(p.keeper, device); err != nil {
+		return nil, err
+	}
+	port, err := serial.OpenPort(&serial.Config{
+		Name: device, Baud: s.Baud, Size: byte(s.DataBits), StopBits: serial.StopBits(s.StopBits), Parity: tarmParity[s.Parity],
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open %s: set %s: %w", device, s, err)
+	}
+	// A tarm port that is kept sits in the runtime's poller; the settings stay with the device when it is closed.
+	defer func() { _ = port.Close() }()
+	for _, fd := range []*int{&p.reader, &p.writer} {
+		if *fd, err = open(device); err != nil {
+			return nil, err
+		}
+		if !sameDevice(*fd, p.keeper) {
+			return nil, fmt.Errorf("open %s: %w: it was replaced meanwhile", device, ErrMissing)
+		}
+	}
+	if err := verify(p.keeper, device, s); err != nil {
+		return nil, err
+	}
+	exclude(p.keeper)
+	return p, nil
+}
+
+// Keeper is the descriptor to watch for a hang-up. It stays the port's.
+func (p *Port) Keeper() int { return p.keeper }
+
+// Reader is the descriptor to lend to the reader process. It stays the port's.
+func (p *Port) Reader() int { return p.reader }
+
+// Writer is the descriptor to lend to the writer process. It stays the port's.
+func (p *Port) Writer() int { return p.writer }
+
+// Close gives the device back. Output that the device did not take is discarded, as the kernel would wait 30 s for it
+// otherwise; even so a driver may block, so callers that must not wait run it aside.
+func (p *Port) Close() {
+	// All three fail when the device is gone, and then do not matter.
+	_ = unix.IoctlSetInt(p.keeper, unix.TCFLSH, unix.TCOFLUSH)
+	_ = unix.IoctlSetInt(p.keeper, unix.TIOCNXCL, 0)
+	p.closeAll()
+}
+
+func (p *Port) closeAll() {
+	for _, fd := range []*int{&p.writer, &p.reader, &p.keeper} {
+		if *fd >= 0 {
+			_ = unix.Close(*fd)
+			*fd = -1
+		}
+	}
+}
+
+var tarmParity = map[string]serial.Parity{ParityNone: serial.ParityNone, ParityOdd: serial.ParityOdd, ParityEven: serial.ParityEven}
+
+// checkSerial refuses what is plainly no serial device before it is opened: to open a FIFO or a tape can have effects.
+func checkSerial(device string) error {
+	info, err := os.Stat(device)
+	if err != nil {
+		return openError(device, errors.Unwrap(err))
+	}
+	kind := ""
+	switch mode := info.Mode(); {
+	case mode.IsRegular():
+		kind = "a regular file"
+	case mode.IsDir():
+		kind = "a directory"
+	case mode&os.ModeCharDevice == 0:
+		kind = "of type " + mode.Type().String()
+	default:
+		return nil
+	}
+	return withHint(fmt.Errorf("open %s: it is %s, not a serial device", device, kind),
+		"set device: to a path such as /dev/ttyUSB0 or /dev/serial/by-id/…")
+}
+
+func open(device string) (int, error) {
+	for {
+		fd, err := unix.Open(device, openFlags, 0)
+		if err == nil {
+			return fd, nil
+		}
+		if err != unix.EINTR {
+			return -1, openError(device, err)
+		}
+	}
+}
+
+// openError sorts what the kernel answered to an open(2) into missing, busy and unusable.
+func openError(device string, err error) error {
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
+		return fmt.Errorf("open %s: %w", device, ErrMissing)
+	case errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV), errors.Is(err, unix.EIO):
+		return fmt.Errorf("open %s: %w: %w", device, ErrMissing, err)
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("open %s: %w%s", device, ErrBusy, holderOf(device))
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return withHint(fmt.Errorf("open %s: %w", device, err), "%s", permissionHint(device))
+	}
+	return fmt.Errorf("open %s: %w", device, err)
+}
+
+// permissionHint names the group that may use the device, which is dialout on Debian and uucp elsewhere.
+func permissionHint(device string) string {
+	group := "dialout"
+	if path, err := filepath.EvalSymlinks(device); err == nil {
+		var st unix.Stat_t
+		if unix.Stat(path, &st) == nil && st.Gid != 0 {
+			if g, err := user.LookupGroupId(strconv.Itoa(int(st.Gid))); err == nil {
+				group = g.Name
+			}
+		}
+	}
+	who := "the user of the supervisor"
+	if u, err := user.Current(); err == nil {
+		who = u.Username
+	}
+	return fmt.Sprintf("add the user to the group: sudo usermod -aG %s %s, then log in again", group, who)
+}
+
+func sameDevice(a, b int) bool {
+	var sa, sb unix.Stat_t
+	return unix.Fstat(a, &sa) == nil && unix.Fstat(b, &sb) == nil && sa.Rdev == sb.Rdev
+}
