@@ -1,0 +1,127 @@
+// Package config turns the configuration file into values that are valid, or says everything that is wrong with it.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/serialvisor/serialvisor/internal/frame"
+	"github.com/serialvisor/serialvisor/internal/serialio"
+)
+
+// Config is a whole configuration, with defaults filled in.
+type Config struct {
+	Path        string // of the file
+	Name        string // of this gateway; default: the host name
+	SubjectRoot string // first tokens of all subjects
+	StateDir    string // empty if the file does not say; else absolute
+	Log         Log
+	Broker      Broker
+	History     History
+	Ports       []Port // in the file's order
+}
+
+// Log is what is logged, and how.
+type Log struct {
+	Level  slog.Level
+	Format string // text or json
+}
+
+// Broker is the embedded broker.
+type Broker struct {
+	Listen string // host:port; port 0 takes a free one
+}
+
+// Storage is where a stream is kept.
+type Storage string
+
+// The storages.
+const (
+	File   Storage = "file"
+	Memory Storage = "memory"
+	None   Storage = "none" // nowhere
+)
+
+// History is how traffic is kept.
+type History struct {
+	Storage    Storage
+	MaxAge     time.Duration // 0: for ever
+	MaxBytes   int64
+	Sync       time.Duration // how long until what is stored is on the disk for sure
+	SyncAlways bool          // at once
+}
+
+// LineSettings are how a port's bits stand on the line.
+type LineSettings = serialio.LineSettings
+
+// Port is one serial port.
+type Port struct {
+	Name      string
+	Device    string // path
+	Line      LineSettings
+	Framing   frame.Spec
+	ForwardTo []string // ports for which received frames are queued
+	Queue     Queue
+}
+
+// Queue is how frames wait to be sent.
+type Queue struct {
+	Storage     Storage
+	MaxMessages int64
+	MaxAge      time.Duration // 0: for ever
+}
+
+// defaults is a Config as it is when the file says nothing.
+func defaults(path string) *Config {
+	name, err := os.Hostname()
+	if err != nil {
+		name = "serialvisor"
+	}
+	return &Config{
+		Path: path, Name: name, SubjectRoot: "serial",
+		Log:     Log{Level: slog.LevelInfo, Format: "text"},
+		Broker:  Broker{Listen: "127.0.0.1:4222"},
+		History: History{Storage: File, MaxAge: 24 * time.Hour, MaxBytes: 256 << 20, Sync: 2 * time.Second},
+	}
+}
+
+// defaultPort is a Port as it is when the file says nothing but its name.
+func defaultPort(name string) Port {
+	return Port{
+		Name:    name,
+		Line:    LineSettings{Baud: 115200, DataBits: 8, Parity: serialio.ParityNone, StopBits: 1},
+		Framing: frame.Default(),
+		Queue:   Queue{Storage: File, MaxMessages: 10000},
+	}
+}
+
+// searched are the places where a config is looked for.
+var searched = []string{"./serialvisor.yaml", "/etc/serialvisor/serialvisor.yaml"}
+
+// Find returns the path of the config file: the first of the usual places that exists.
+func Find() (string, error) {
+	for _, path := range searched {
+		if _, err := os.Stat(path); err == nil {
+			return filepath.Clean(path), nil
+		}
+	}
+	return "", fmt.Errorf("there is no %s and no %s; name a file with --config, copy serialvisor.example.yaml, or try `supervisor demo`", searched[0], searched[1])
+}
+
+// Load reads a file. The error is of type Problems if its content is wrong.
+func Load(path string) (*Config, error) {
+	data, err := os.ReadFile(path)
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return nil, &fs.PathError{Op: "read config", Path: path, Err: p.Err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, data)
+}

@@ -1,0 +1,179 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// Parse reads a file's content. The error is of type Problems and has everything that is wrong.
+func Parse(path string, data []byte) (*Config, error) {
+	c := &collector{file: path}
+	conf := defaults(path)
+	root := c.parseYAML(data)
+	if root != nil {
+		c.config(root, conf)
+	}
+	if len(c.problems) > 0 {
+		return nil, c.sorted()
+	}
+	return conf, nil
+}
+
+// parseYAML returns the document, or nil when there is none that could be looked into.
+func (c *collector) parseYAML(data []byte) ast.Node {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	if !utf8.Valid(data) {
+		c.problems = append(c.problems, Problem{c.file, 1 + bytes.Count(data[:firstInvalid(data)], []byte("\n")), 1, "", "the file is not UTF-8 text"})
+		return nil
+	}
+	// Keys that stand twice are found later, together with everything else.
+	file, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		c.problems = append(c.problems, syntaxProblem(c.file, err))
+		return nil
+	}
+	if len(file.Docs) > 1 {
+		c.fail(file.Docs[1].Body, "", "a second document begins here; a config is one")
+	}
+	if len(file.Docs) == 0 || file.Docs[0].Body == nil || file.Docs[0].Body.Type() == ast.CommentType {
+		c.problems = append(c.problems, Problem{c.file, 1, 1, "ports", "missing; name at least one, as in ports: {gps: {device: /dev/ttyUSB0}}"})
+		return nil
+	}
+	return file.Docs[0].Body
+}
+
+func firstInvalid(data []byte) int {
+	for i := 0; i < len(data); {
+		r, n := utf8.DecodeRune(data[i:])
+		if r == utf8.RuneError && n == 1 {
+			return i
+		}
+		i += n
+	}
+	return len(data)
+}
+
+func syntaxProblem(file string, err error) Problem {
+	p := Problem{File: file, Line: 1, Column: 1, Message: "not YAML: " + err.Error()}
+	var syntax interface {
+		GetToken() *token.Token
+		GetMessage() string
+	}
+	if errors.As(err, &syntax) {
+		p.Message = "not YAML: " + syntax.GetMessage()
+		if t := syntax.GetToken(); t != nil && t.Position != nil {
+			p.Line, p.Column = max(t.Position.Line, 1), max(t.Position.Column, 1)
+		}
+	}
+	return p
+}
+
+var (
+	rootPattern = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
+	namePattern = regexp.MustCompile(`^[^\s.*>/\\]+$`)
+)
+
+// config takes the whole document.
+func (c *collector) config(root ast.Node, conf *Config) {
+	present := c.mapping(root, "",
+		field{"name", c.gatewayName(&conf.Name)},
+		field{"subject_root", c.subjectRoot(&conf.SubjectRoot)},
+		field{"state_dir", func(key string, n ast.Node) {
+			c.str(&conf.StateDir)(key, n)
+			if conf.StateDir != "" && !filepath.IsAbs(conf.StateDir) {
+				conf.StateDir = filepath.Join(filepath.Dir(conf.Path), conf.StateDir)
+			}
+		}},
+		field{"log", func(key string, n ast.Node) { c.log(key, n, &conf.Log) }},
+		field{"broker", func(key string, n ast.Node) {
+			c.mapping(n, key, field{"listen", c.address(&conf.Broker.Listen)})
+		}},
+		field{"history", func(key string, n ast.Node) { c.history(key, n, &conf.History) }},
+		field{"ports", func(key string, n ast.Node) { c.ports(key, n, conf) }},
+	)
+	if !present["ports"] && isMapping(root) {
+		c.problems = append(c.problems, Problem{c.file, 1, 1, "ports", "missing; name at least one, as in ports: {gps: {device: /dev/ttyUSB0}}"})
+	}
+}
+
+func isMapping(n ast.Node) bool {
+	switch plain(n).(type) {
+	case *ast.MappingNode, *ast.MappingValueNode, *ast.NullNode:
+		return true
+	}
+	return false
+}
+
+func (c *collector) gatewayName(to *string) func(string, ast.Node) {
+	return func(key string, n ast.Node) {
+		if !isScalar(n) || !namePattern.MatchString(text(n)) {
+			c.fail(n, key, "%s cannot be a name; use letters, digits, - and _", described(n))
+			return
+		}
+		*to = text(n)
+	}
+}
+
+func (c *collector) subjectRoot(to *string) func(string, ast.Node) {
+	return func(key string, n ast.Node) {
+		if !isScalar(n) || !rootPattern.MatchString(text(n)) {
+			c.fail(n, key, "%s cannot begin a subject; use letters, digits, - and _, in parts joined by dots, such as plant1.serial", described(n))
+			return
+		}
+		*to = text(n)
+	}
+}
+
+func (c *collector) log(key string, n ast.Node, l *Log) {
+	c.mapping(n, key,
+		field{"level", c.choice([]string{"debug", "info", "warn", "error"}, func(s string) {
+			_ = l.Level.UnmarshalText([]byte(s)) // all choices are levels
+		})},
+		field{"format", c.choice([]string{"text", "json"}, func(s string) { l.Format = s })},
+	)
+}
+
+func (c *collector) address(to *string) func(string, ast.Node) {
+	return func(key string, n ast.Node) {
+		host, port, err := net.SplitHostPort(text(n))
+		number, numberErr := strconv.ParseUint(port, 10, 16)
+		if !isScalar(n) || err != nil || numberErr != nil || number > 65535 || strings.ContainsAny(host, " /") {
+			c.fail(n, key, "%s is not an address; write host:port, such as 127.0.0.1:4222, with port 0 for a free one", described(n))
+			return
+		}
+		*to = text(n)
+	}
+}
+
+func (c *collector) history(key string, n ast.Node, h *History) {
+	c.mapping(n, key,
+		field{"storage", c.storage(&h.Storage)},
+		field{"max_age", c.duration(&h.MaxAge)},
+		field{"max_bytes", c.size(1<<20, 1<<50, func(v int64) { h.MaxBytes = v })},
+		field{"sync", func(key string, n ast.Node) {
+			if text(n) == "always" {
+				h.SyncAlways = true
+				return
+			}
+			if v, err := parseDuration(text(n)); !isScalar(n) || err != nil || v == 0 {
+				c.fail(n, key, "%s is not known; write a duration such as 2s, or always", described(n))
+			} else {
+				h.Sync = v
+			}
+		}},
+	)
+}
+
+func (c *collector) storage(to *Storage) func(string, ast.Node) {
+	return c.choice([]string{string(File), string(Memory), string(None)}, func(s string) { *to = Storage(s) })
+}

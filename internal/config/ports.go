@@ -1,0 +1,200 @@
+package config
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/serialvisor/serialvisor/internal/frame"
+	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/internal/serialio"
+)
+
+// bauds are the rates that tarm/serial sets.
+var bauds = []int{
+	50, 75, 110, 134, 150, 200, 300, 600, 1200, 1800, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400, 460800, 500000, 576000, 921600,
+	1000000, 1152000, 1500000, 2000000, 2500000, 3000000, 3500000, 4000000,
+}
+
+var portPattern = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
+
+// portNodes is where a port's parts stand, for problems that concern several ports.
+type portNodes struct {
+	device  ast.Node
+	forward []ast.Node
+}
+
+func (c *collector) ports(key string, n ast.Node, conf *Config) {
+	var nodes []portNodes
+	c.entries(n, key, func(name string, keyNode, value ast.Node) {
+		switch {
+		case !portPattern.MatchString(name):
+			c.fail(keyNode, join(key, name), "%q cannot be a port's name; use a to z, 0 to 9, - and _", name)
+		case name == ipc.Supervisor:
+			c.fail(keyNode, join(key, name), "the name is taken by the supervisor itself; choose another")
+		}
+		p := defaultPort(name)
+		nodes = append(nodes, c.port(join(key, name), keyNode, value, &p))
+		conf.Ports = append(conf.Ports, p)
+	})
+	if len(conf.Ports) == 0 && isMapping(n) {
+		c.fail(n, key, "there are none; name at least one, as in ports: {gps: {device: /dev/ttyUSB0}}")
+	}
+	c.checkDevices(conf.Ports, nodes)
+	c.checkForwards(conf.Ports, nodes)
+}
+
+// port takes one port.
+func (c *collector) port(key string, keyNode, n ast.Node, p *Port) portNodes {
+	var nodes portNodes
+	present := c.mapping(n, key,
+		field{"device", func(key string, n ast.Node) {
+			nodes.device = n
+			c.str(&p.Device)(key, n)
+		}},
+		field{"baud", c.baud(&p.Line.Baud)},
+		field{"data_bits", c.number(5, 8, func(v int64) { p.Line.DataBits = int(v) })},
+		field{"parity", c.choice([]string{serialio.ParityNone, serialio.ParityOdd, serialio.ParityEven}, func(s string) { p.Line.Parity = s })},
+		field{"stop_bits", c.number(1, 2, func(v int64) { p.Line.StopBits = int(v) })},
+		field{"framing", func(key string, n ast.Node) { c.framing(key, n, &p.Framing) }},
+		field{"forward_to", func(key string, n ast.Node) { nodes.forward = c.forward(key, n, p) }},
+		field{"queue", func(key string, n ast.Node) { c.queue(key, n, &p.Queue) }},
+	)
+	if !present["device"] && isMapping(n) {
+		c.fail(keyNode, key+".device", "missing; set it to a path such as /dev/ttyUSB0 or /dev/serial/by-id/…")
+	}
+	return nodes
+}
+
+func (c *collector) baud(to *int) func(string, ast.Node) {
+	return func(key string, n ast.Node) {
+		v, err := strconv.Atoi(text(n))
+		if !isScalar(n) || err != nil {
+			c.fail(n, key, "%s is not a baud rate; use a number such as 9600 or 115200", described(n))
+			return
+		}
+		if i, found := slices.BinarySearch(bauds, v); !found {
+			near := bauds[max(0, i-1):min(len(bauds), i+1)]
+			c.fail(n, key, "%d is not a standard baud rate; near it: %s", v, strings.Trim(fmt.Sprint(near), "[]"))
+			return
+		}
+		*to = v
+	}
+}
+
+// framing takes a name or a mapping.
+func (c *collector) framing(key string, n ast.Node, to *frame.Spec) {
+	types := c.choice([]string{frame.Line, frame.Raw}, func(s string) { to.Type = s })
+	var delimiter ast.Node
+	if isScalar(n) {
+		types(key, n)
+	} else {
+		present := c.mapping(n, key,
+			field{"type", types},
+			field{"delimiter", func(key string, n ast.Node) {
+				if length := len(text(n)); !isScalar(n) || length < 1 || length > frame.MaxDelimiterBytes {
+					c.fail(n, key, "%s has %d bytes; a delimiter has 1 to %d, as in \"\\r\\n\" with double quotes", described(n), length, frame.MaxDelimiterBytes)
+					return
+				}
+				to.Delimiter = []byte(text(n))
+				delimiter = n
+			}},
+			field{"max_bytes", c.size(1, frame.MaxFrameBytes, func(v int64) { to.MaxBytes = int(v) })},
+			field{"idle_flush", c.duration(&to.IdleFlush)},
+		)
+		if !present["type"] && isMapping(n) {
+			c.fail(n, key+".type", "missing; use line or raw")
+		}
+	}
+	if to.Type == frame.Raw {
+		to.Delimiter = nil
+		if delimiter != nil {
+			c.fail(delimiter, key+".delimiter", "raw framing has no delimiter; leave it out, or use type: line")
+		}
+	}
+}
+
+// forward takes a list of ports, or a single one, and returns where each stands.
+func (c *collector) forward(key string, n ast.Node, p *Port) []ast.Node {
+	list := []ast.Node{n}
+	if s, ok := plain(n).(*ast.SequenceNode); ok {
+		list = s.Values
+	}
+	var nodes []ast.Node
+	for _, item := range list {
+		if !isScalar(item) {
+			c.fail(item, key, "%s is not a port's name", described(item))
+			continue
+		}
+		if slices.Contains(p.ForwardTo, text(item)) {
+			c.fail(item, key, "%s stands there twice", described(item))
+			continue
+		}
+		p.ForwardTo = append(p.ForwardTo, text(item))
+		nodes = append(nodes, item)
+	}
+	return nodes
+}
+
+// queue takes a storage or a mapping.
+func (c *collector) queue(key string, n ast.Node, q *Queue) {
+	if isScalar(n) {
+		c.storage(&q.Storage)(key, n)
+		return
+	}
+	c.mapping(n, key,
+		field{"storage", c.storage(&q.Storage)},
+		field{"max_messages", c.number(1, 100_000_000, func(v int64) { q.MaxMessages = v })},
+		field{"max_age", c.duration(&q.MaxAge)},
+	)
+}
+
+// checkDevices finds two ports with one device, by its path and where it leads to.
+func (c *collector) checkDevices(ports []Port, nodes []portNodes) {
+	owners := map[string]int{}
+	for i, p := range ports {
+		if p.Device == "" {
+			continue
+		}
+		path := filepath.Clean(p.Device)
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			path = real
+		}
+		if first, taken := owners[path]; taken {
+			line, _ := position(nodes[first].device)
+			c.fail(nodes[i].device, "ports."+p.Name+".device", "%s is the device of port %s too, in line %d; a device belongs to one port, which many programs can use",
+				p.Device, ports[first].Name, line)
+			continue
+		}
+		owners[path] = i
+	}
+}
+
+// leastForwarded is the least max_bytes of a port that others forward to: a forwarded frame has up to 157 bytes of headers,
+// which the queue's stream counts.
+const leastForwarded = 256
+
+func (c *collector) checkForwards(ports []Port, nodes []portNodes) {
+	var names []string
+	for _, p := range ports {
+		names = append(names, p.Name)
+	}
+	for i, p := range ports {
+		for j, name := range p.ForwardTo {
+			key := "ports." + p.Name + ".forward_to"
+			target := slices.Index(names, name)
+			switch {
+			case target < 0:
+				c.fail(nodes[i].forward[j], key, "there is no port %q; there are %s", name, strings.Join(names, ", "))
+			case ports[target].Framing.MaxBytes < leastForwarded:
+				c.fail(nodes[i].forward[j], key, "port %s has framing.max_bytes: %d, and what is forwarded needs at least %d, as its headers count",
+					name, ports[target].Framing.MaxBytes, leastForwarded)
+			}
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// str takes a text that is not empty.
+func (c *collector) str(to *string) func(string, ast.Node) {
+	return func(key string, n ast.Node) {
+		if !isScalar(n) || text(n) == "" {
+			c.fail(n, key, "%s is not a text; write one", described(n))
+			return
+		}
+		*to = text(n)
+	}
+}
+
+// choice takes one of some words.
+func (c *collector) choice(words []string, take func(string)) func(string, ast.Node) {
+	return func(key string, n ast.Node) {
+		if !isScalar(n) || !slices.Contains(words, text(n)) {
+			c.fail(n, key, "%s is not known; use %s", described(n), alternatives(words))
+			return
+		}
+		take(text(n))
+	}
+}
+
+func alternatives(words []string) string {
+	if len(words) == 1 {
+		return words[0]
+	}
+	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
+}
+
+// number takes a whole number within limits.
+func (c *collector) number(least, most int64, take func(int64)) func(string, ast.Node) {
+	return func(key string, n ast.Node) {
+		v, err := strconv.ParseInt(text(n), 10, 64)
+		if !isScalar(n) || err != nil || v < least || v > most {
+			c.fail(n, key, "%s is not a whole number from %d to %d", described(n), least, most)
+			return
+		}
+		take(v)
+	}
+}
+
+// duration takes a duration in Go's form that is not negative.
+func (c *collector) duration(to *time.Duration) func(string, ast.Node) {
+	return func(key string, n ast.Node) {
+		v, err := parseDuration(text(n))
+		if !isScalar(n) || err != nil {
+			c.fail(n, key, "%s is not a duration; write a number and a unit, such as 50ms, 2s, 10m or 24h", described(n))
+			return
+		}
+		*to = v
+	}
+}
+
+func parseDuration(s string) (time.Duration, error) {
+	v, err := time.ParseDuration(s)
+	if err == nil && v < 0 {
+		return 0, fmt.Errorf("negative")
+	}
+	return v, err
+}
+
+// size takes a number of bytes within limits, with a unit or without.
+func (c *collector) size(least, most int64, take func(int64)) func(string, ast.Node) {
+	return func(key string, n ast.Node) {
+		v, err := parseSize(text(n))
+		switch {
+		case !isScalar(n) || err != nil:
+			c.fail(n, key, "%s is not a size; write a number of bytes, or one with B, KiB, MiB or GiB, such as 256MiB", described(n))
+		case v < least || v > most:
+			c.fail(n, key, "%s is out of range; it can be from %s to %s", described(n), formatSize(least), formatSize(most))
+		default:
+			take(v)
+		}
+	}
+}
+
+var sizeUnits = []struct {
+	name   string
+	factor int64
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"B", 1}}
+
+func parseSize(s string) (int64, error) {
+	factor := int64(1)
+	for _, u := range sizeUnits {
+		if number, ok := strings.CutSuffix(s, u.name); ok {
+			s, factor = strings.TrimSpace(number), u.factor
+			break
+		}
+	}
+	v, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	if v < 0 || v > math.MaxInt64/factor {
+		return 0, strconv.ErrRange
+	}
+	return v * factor, nil
+}
+
+func formatSize(v int64) string {
+	for _, u := range []int{2, 1, 0} {
+		if unit := sizeUnits[u]; v >= unit.factor && v%unit.factor == 0 {
+			return fmt.Sprintf("%d%s", v/unit.factor, unit.name)
+		}
+	}
+	return fmt.Sprintf("%dB", v)
+}
