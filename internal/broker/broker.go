@@ -1,0 +1,175 @@
+// Package broker runs the NATS server inside the supervisor: its two accounts, who may do what in them, and the streams
+// behind the queue and the history.
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/serialvisor/serialvisor/internal/ipc"
+)
+
+// Options say how to run a broker.
+type Options struct {
+	Name     string // of the gateway
+	Listen   string // host:port; port 0 takes a free one
+	StateDir string // the store goes below it
+	Root     string // of the gateway's subjects
+	History  History
+	Queues   []Queue // of all ports, also those with none
+	MaxFrame int     // longest frame of any port, in bytes
+	Log      *slog.Logger
+}
+
+// Broker is a running server. Its methods may be called from any goroutine.
+type Broker struct {
+	opts     Options
+	subjects ipc.Subjects
+	server   *server.Server
+	log      *serverLog
+	url      string
+
+	traffic, control *nats.Conn // the supervisor's own connections
+	js               jetstream.JetStream
+	plan             []stream // the streams of the queue
+
+	mu    sync.Mutex // guards users
+	users map[string]Grant
+}
+
+// ErrListen is wrapped by the error of Start when the address cannot be had.
+var ErrListen = errors.New("the broker cannot listen")
+
+// Start runs a broker until Shutdown. The users that it knows are those that Grant has let in.
+func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
+	b := &Broker{opts: opts, subjects: ipc.Subjects{Root: opts.Root}, users: map[string]Grant{}, log: newServerLog(opts.Log)}
+	traffic, control := b.ownUsers()
+	// The server reports an address in use through its log only, so it is tried first.
+	probe, err := net.Listen("tcp", opts.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("%w on %s: %w; set broker.listen to another address, or to port 0 for a free one", ErrListen, opts.Listen, cause(err))
+	}
+	address := probe.Addr().(*net.TCPAddr)
+	if err := probe.Close(); err != nil {
+		return nil, fmt.Errorf("%w on %s: %w", ErrListen, opts.Listen, err)
+	}
+	host, _, _ := net.SplitHostPort(opts.Listen)
+	b.opts.Listen = net.JoinHostPort(host, fmt.Sprint(address.Port))
+	b.url = "nats://" + address.String()
+	if address.IP.IsUnspecified() {
+		b.url = fmt.Sprintf("nats://127.0.0.1:%d", address.Port)
+	}
+	options, err := b.serverOptions()
+	if err != nil {
+		return nil, err
+	}
+	if b.server, err = server.NewServer(options); err != nil {
+		return nil, fmt.Errorf("start broker: %w", err)
+	}
+	b.server.SetLoggerV2(b.log, false, false, false)
+	b.server.Start()
+	defer func() {
+		if err != nil {
+			b.Shutdown()
+		}
+	}()
+	if !b.server.ReadyForConnections(10 * time.Second) {
+		if fatal := b.log.Fatal(); fatal != "" {
+			return nil, fmt.Errorf("start broker: %s", fatal)
+		}
+		return nil, errors.New("start broker: not ready after 10 s")
+	}
+	if b.traffic, err = b.connect(traffic); err != nil {
+		return nil, err
+	}
+	if b.control, err = b.connect(control); err != nil {
+		return nil, err
+	}
+	if err := b.createStreams(ctx); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// URL is where clients on this machine connect to.
+func (b *Broker) URL() string { return b.url }
+
+// Traffic is the supervisor's own connection to the account of readers, taps and the history.
+func (b *Broker) Traffic() *nats.Conn { return b.traffic }
+
+// Control is the supervisor's own connection to the account of the queue, writers, senders and admins.
+func (b *Broker) Control() *nats.Conn { return b.control }
+
+// Shutdown closes the store and all connections. It is safe to call twice.
+func (b *Broker) Shutdown() {
+	for _, nc := range []*nats.Conn{b.traffic, b.control} {
+		if nc != nil {
+			nc.Close()
+		}
+	}
+	b.server.Shutdown()
+	b.server.WaitForShutdown()
+}
+
+// connect opens a connection of the supervisor's own, without a socket.
+func (b *Broker) connect(g Grant) (*nats.Conn, error) {
+	nc, err := nats.Connect("", nats.InProcessServer(b.server), nats.UserInfo(g.Name, g.Password), nats.Name("supervisor"),
+		nats.CustomInboxPrefix(g.inbox()), nats.MaxReconnects(-1))
+	if err != nil {
+		return nil, fmt.Errorf("connect to own broker as %s: %w", g.Name, err)
+	}
+	return nc, nil
+}
+
+// serverOptions builds the server's configuration.
+func (b *Broker) serverOptions() (*server.Options, error) {
+	host, port, err := net.SplitHostPort(b.opts.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("broker address %q: %w", b.opts.Listen, err)
+	}
+	number, err := net.LookupPort("tcp", port)
+	if err != nil {
+		return nil, fmt.Errorf("broker address %q: %w", b.opts.Listen, err)
+	}
+	if host == "" {
+		host = "0.0.0.0"
+	}
+	o := &server.Options{
+		ServerName: b.opts.Name, Host: host, Port: number, NoSigs: true,
+		JetStream: true, StoreDir: filepath.Join(b.opts.StateDir, "store"),
+		JetStreamMaxStore: b.storeLimit(), JetStreamMaxMemory: b.storeLimit(),
+		SyncInterval: b.opts.History.Sync, SyncAlways: b.opts.History.SyncAlways,
+		MaxPayload: int32(max(server.MAX_PAYLOAD_SIZE, b.opts.MaxFrame+headerRoom)),
+		// A client that does not read is cut off when so much waits for it.
+		MaxPending:             int64(max(server.MAX_PENDING_SIZE, 4*b.opts.MaxFrame)),
+		PingInterval:           20 * time.Second,
+		DisableJetStreamBanner: true, CustomClientAuthentication: b,
+	}
+	if err := o.ProcessConfigString(b.accounts()); err != nil {
+		return nil, fmt.Errorf("configure broker: %w", err)
+	}
+	return o, nil
+}
+
+// headerRoom is added to the longest frame for headers and acknowledgement subjects.
+const headerRoom = 4 << 10
+
+// cause is what the operating system said, without Go's "listen tcp 127.0.0.1:4222: bind:".
+func cause(err error) error {
+	var number syscall.Errno
+	if errors.As(err, &number) {
+		return number
+	}
+	return err
+}

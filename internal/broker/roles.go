@@ -1,0 +1,95 @@
+package broker
+
+import (
+	"fmt"
+
+	"github.com/serialvisor/serialvisor/internal/ipc"
+)
+
+// RoleGrant is the user of a role, with a password of its own and the role's name.
+func (b *Broker) RoleGrant(role ipc.Role) Grant {
+	s := b.subjects
+	g := Grant{
+		Name: string(role), Password: NewPassword(), PublicInbox: true,
+		Subscribe: s.Watched(), Publish: []string{s.Status()},
+	}
+	switch role {
+	case ipc.RoleTap:
+		g.Account = Traffic
+		g.Publish = append(g.Publish, readHistory(s.History())...)
+	case ipc.RoleSend:
+		g.Account = Control
+		g.Publish = append(g.Publish, s.Tx("*"))
+	case ipc.RoleAdmin:
+		g.Account = Control
+		g.Publish = append(g.Publish, s.Tx("*"), s.Root+"."+ipc.Supervisor+".>", "$SRV.>", "$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST")
+		for _, q := range b.plan {
+			g.Publish = append(g.Publish, manageStream(q.name)...)
+		}
+	}
+	return g
+}
+
+// readHistory is what a client may ask of the server to read a stream, by ordered and by named consumers.
+func readHistory(stream string) []string {
+	return []string{
+		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.STREAM.INFO." + stream,
+		"$JS.API.CONSUMER.CREATE." + stream, "$JS.API.CONSUMER.CREATE." + stream + ".>",
+		"$JS.API.CONSUMER.INFO." + stream + ".*", "$JS.API.CONSUMER.MSG.NEXT." + stream + ".*", "$JS.API.CONSUMER.DELETE." + stream + ".*",
+		"$JS.ACK." + stream + ".>", "$JS.FC." + stream + ".>",
+	}
+}
+
+// manageStream is what an admin may ask of the server about the queue: look at it, take a message out, empty it.
+func manageStream(stream string) []string {
+	return []string{
+		"$JS.API.STREAM.INFO." + stream, "$JS.API.STREAM.MSG.GET." + stream, "$JS.API.STREAM.MSG.DELETE." + stream, "$JS.API.STREAM.PURGE." + stream,
+		"$JS.API.CONSUMER.NAMES." + stream, "$JS.API.CONSUMER.LIST." + stream, "$JS.API.CONSUMER.INFO." + stream + ".*",
+	}
+}
+
+// secondUser is what a worker's name in the account that is not its main one ends with.
+const secondUser = "/second"
+
+// RevokeWorker throws out a worker's users.
+func (b *Broker) RevokeWorker(name string) error { return b.Revoke(name, name+secondUser) }
+
+// ReaderGrants are the users of a port's reader: one in TRAFFIC to publish what is received and, if it forwards, one in
+// CONTROL to queue it.
+func (b *Broker) ReaderGrants(port string, forward []ipc.Target) []Grant {
+	grants := []Grant{{
+		Name: port + "/reader", Password: NewPassword(), Account: Traffic, Publish: []string{b.subjects.Rx(port)},
+	}}
+	if len(forward) == 0 {
+		return grants
+	}
+	g := Grant{Name: port + "/reader" + secondUser, Password: NewPassword(), Account: Control}
+	for _, t := range forward {
+		g.Publish = append(g.Publish, b.subjects.Tx(t.Port))
+		if t.Stream != "" {
+			g.Publish = append(g.Publish, "$JS.API.CONSUMER.INFO."+t.Stream+"."+t.Consumer)
+		}
+	}
+	return append(grants, g)
+}
+
+// WriterGrants are the users of a port's writer: one in CONTROL to take frames from the queue, or from senders without
+// one, and one in TRAFFIC to publish what became of them.
+func (b *Broker) WriterGrants(queue ipc.Target) []Grant {
+	g := Grant{Name: queue.Port + "/writer", Password: NewPassword(), Account: Control}
+	if queue.Stream == "" {
+		g.Subscribe = []string{b.subjects.Tx(queue.Port)}
+		g.Answer = true
+	} else {
+		name := queue.Stream + "." + queue.Consumer
+		g.Publish = []string{
+			"$JS.API.CONSUMER.INFO." + name, "$JS.API.CONSUMER.MSG.NEXT." + name,
+			// The acknowledgement subject has two forms, the longer with domain and account.
+			fmt.Sprintf("$JS.ACK.%s.>", name), fmt.Sprintf("$JS.ACK.*.*.%s.>", name),
+		}
+	}
+	return []Grant{g, {
+		Name: queue.Port + "/writer" + secondUser, Password: NewPassword(), Account: Traffic,
+		Publish: []string{b.subjects.Sent(queue.Port), b.subjects.Expired(queue.Port)},
+	}}
+}

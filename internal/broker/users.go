@@ -1,0 +1,137 @@
+package broker
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/serialvisor/serialvisor/internal/ipc"
+)
+
+// Account is one of the broker's two halves. They are apart because within one account a user without the right to
+// publish on a subject can have the server publish there for it, by a reply subject.
+type Account string
+
+// The accounts.
+const (
+	// Traffic holds readers, taps and the history. Nothing leads from here to a device.
+	Traffic Account = "TRAFFIC"
+	// Control holds the queue, writers, senders and admins, and sees the live traffic.
+	Control Account = "CONTROL"
+)
+
+// Grant is one user: where it may connect and what it may do there. Beside the listed subjects each may receive
+// messages below its own inbox.
+type Grant struct {
+	Name      string
+	Password  string
+	Account   Account
+	Publish   []string // none: nothing
+	Subscribe []string // none: only its inbox
+	// PublicInbox lets stock clients, which know nothing of inbox prefixes, receive replies. Workers do without.
+	PublicInbox bool
+	// Answer lets the user publish one answer on the reply subject of a message it received.
+	Answer bool
+}
+
+// inbox is the prefix of the subjects on which the user, and nobody else, receives replies.
+func (g Grant) inbox() string {
+	return "_INBOX_" + strings.NewReplacer("/", "_", ".", "_").Replace(g.Name)
+}
+
+// Credentials are what a client of the user needs to connect.
+func (b *Broker) Credentials(g Grant) ipc.Credentials {
+	return ipc.Credentials{URL: b.url, User: g.Name, Password: g.Password, InboxPrefix: g.inbox(), Root: b.opts.Root}
+}
+
+// Grant lets users in, or changes the passwords and rights with which those of the same name may connect from now on.
+// Connections that exist are left alone.
+func (b *Broker) Grant(users ...Grant) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, u := range users {
+		b.users[u.Name] = u
+	}
+}
+
+// Revoke throws users out and cuts their connections. Nobody else notices.
+func (b *Broker) Revoke(names ...string) error {
+	b.mu.Lock()
+	for _, name := range names {
+		delete(b.users, name)
+	}
+	b.mu.Unlock()
+	for _, name := range names {
+		connections, err := b.server.Connz(&server.ConnzOptions{Username: true, User: name, Limit: 1 << 16})
+		if err != nil {
+			return fmt.Errorf("cut off user %s: %w", name, err)
+		}
+		for _, c := range connections.Conns {
+			_ = b.server.DisconnectClientByID(c.Cid) // an error means that it has left
+		}
+	}
+	return nil
+}
+
+// Check implements server.Authentication. The server's own list of users could be changed only by a reload of its
+// configuration, during which requests to JetStream find nobody for a moment; this one changes without a trace.
+func (b *Broker) Check(c server.ClientAuthentication) bool {
+	given := c.GetOpts()
+	b.mu.Lock()
+	u, known := b.users[given.Username]
+	b.mu.Unlock()
+	// The comparison takes as long for a wrong name.
+	if same := subtle.ConstantTimeCompare([]byte(u.Password), []byte(given.Password)) == 1; !known || !same {
+		return false
+	}
+	account, err := b.server.LookupAccount(string(u.Account))
+	if err != nil {
+		b.opts.Log.Error("a user was not let in", "user", u.Name, "error", err)
+		return false
+	}
+	c.RegisterUser(&server.User{Username: u.Name, Account: account, Permissions: u.permissions()})
+	return true
+}
+
+// permissions are in the server's form, where no list allows everything and an empty one nothing.
+func (g Grant) permissions() *server.Permissions {
+	p := &server.Permissions{
+		Publish:   &server.SubjectPermission{Allow: append([]string{}, g.Publish...)},
+		Subscribe: &server.SubjectPermission{Allow: append([]string{g.inbox() + ".>"}, g.Subscribe...)},
+	}
+	if g.PublicInbox {
+		p.Subscribe.Allow = append(p.Subscribe.Allow, "_INBOX.>")
+	}
+	if g.Answer {
+		p.Response = &server.ResponsePermission{MaxMsgs: 1, Expires: time.Minute}
+	}
+	return p
+}
+
+// NewPassword makes a secret of 26 letters and digits, 130 bits.
+func NewPassword() string { return rand.Text() }
+
+// ownUsers are the supervisor's own, one in each account.
+func (b *Broker) ownUsers() (traffic, control Grant) {
+	traffic = Grant{Name: "supervisor-traffic", Password: NewPassword(), Account: Traffic, Publish: []string{">"}, Subscribe: []string{">"}}
+	control = traffic
+	control.Name, control.Password, control.Account = "supervisor-control", NewPassword(), Control
+	b.users[traffic.Name], b.users[control.Name] = traffic, control
+	return traffic, control
+}
+
+// accounts writes the two accounts in the server's configuration language: CONTROL sees what may be watched in TRAFFIC,
+// and nothing goes the other way.
+func (b *Broker) accounts() string {
+	var exports, imports []string
+	for _, subject := range b.subjects.Watched() {
+		exports = append(exports, fmt.Sprintf("{stream: %q, accounts: [%s]}", subject, Control))
+		imports = append(imports, fmt.Sprintf("{stream: {account: %s, subject: %q}}", Traffic, subject))
+	}
+	return fmt.Sprintf("accounts {\n%s {jetstream: enabled, exports: [%s]}\n%s {jetstream: enabled, imports: [%s]}\n}\n",
+		Traffic, strings.Join(exports, ", "), Control, strings.Join(imports, ", "))
+}

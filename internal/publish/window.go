@@ -1,0 +1,71 @@
+// Package publish sends messages to a stream and knows of each whether it was stored: many at a time are under way,
+// those that no acknowledgement came for are sent again, and when the stream does not keep up the caller waits. So a
+// flood is slowed down at its source, in the kernel's buffer of the device, and not lost.
+package publish
+
+import (
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Limits of what may be under way. One frame always may, however long.
+const (
+	windowMessages = 4096
+	windowBytes    = 8 << 20
+)
+
+// slot is one message under way.
+type slot struct {
+	msg  *nats.Msg
+	mark uint64
+	sent time.Time
+	done bool
+	size int
+}
+
+// window is a ring of the messages under way, oldest first:
+//
+//	… head ────────── tail …
+//	   │ done, not, done │ free
+//
+// Message n is in slots[n % len]; head and tail count messages and never go back. The oldest is never done, as head
+// moves over those that are.
+type window struct {
+	slots      [windowMessages]slot
+	head, tail uint64
+	bytes      int
+}
+
+func (w *window) empty() bool { return w.head == w.tail }
+
+func (w *window) full(size int) bool {
+	return w.tail-w.head == windowMessages || !w.empty() && w.bytes+size > windowBytes
+}
+
+func (w *window) at(n uint64) *slot { return &w.slots[n%windowMessages] }
+
+// push adds a message and returns its number.
+func (w *window) push(s slot) uint64 {
+	n := w.tail
+	*w.at(n) = s
+	w.tail++
+	w.bytes += s.size
+	return n
+}
+
+// settle notes that message n is stored, and returns the mark up to which everything is, if that has moved.
+func (w *window) settle(n uint64) (mark uint64, moved bool) {
+	if n < w.head || n >= w.tail {
+		return 0, false // acknowledged twice: it had been sent again
+	}
+	w.at(n).done = true
+	for !w.empty() && w.at(w.head).done {
+		s := w.at(w.head)
+		mark, moved = s.mark, true
+		w.bytes -= s.size
+		*s = slot{}
+		w.head++
+	}
+	return mark, moved
+}

@@ -1,0 +1,186 @@
+package reader
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/serialvisor/serialvisor/internal/frame"
+	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/internal/publish"
+	"github.com/serialvisor/serialvisor/internal/worker"
+)
+
+const (
+	// stalled is how long frames wait for room in a full queue, and with them the reader, before they are given up:
+	// a device that is gone for days must not stop what another one says.
+	stalled = 2 * time.Second
+	// glance is how often a full queue is looked at.
+	glance = 5 * time.Millisecond
+	// fewest is how much room a queue must have for frames to be sent without waiting for each. It is ample for what
+	// other senders may add meanwhile.
+	fewest = 64
+)
+
+// forwarder queues what one port receives for another, or for itself.
+//
+// A full queue refuses frames. If many were under way then, a later one could find room and overtake. Therefore the
+// forwarder spends a credit: it asks how full the queue is, sends at most half of what fits, waits until all is stored
+// and asks again; near the limit it sends one at a time.
+type forwarder struct {
+	*worker.Worker
+	target ipc.Target
+	nc     *nats.Conn
+	queue  *publish.Publisher // nil: there is no queue, the target's writer listens itself
+	credit int64
+	lost   bool // the last frame was given up
+	looked time.Time
+}
+
+func newForwarder(w *worker.Worker, target ipc.Target) (*forwarder, error) {
+	f := &forwarder{Worker: w, target: target}
+	nc, err := w.Connect(w.Spec.Second, nats.ReconnectHandler(func(*nats.Conn) {
+		if f.queue != nil {
+			f.queue.Resend()
+		}
+	}))
+	if err != nil {
+		return nil, err
+	}
+	f.nc = nc
+	if target.Stream != "" {
+		if f.queue, err = publish.New(nc, w.Log.With("forward_to", target.Port), nil); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+// Run does the forwarder's background work until ctx ends.
+func (f *forwarder) Run(ctx context.Context) error {
+	if f.queue == nil {
+		return nil
+	}
+	return f.queue.Run(ctx)
+}
+
+// Close waits until what was forwarded is stored, or ctx ends.
+func (f *forwarder) Close(ctx context.Context) error {
+	defer f.nc.Close()
+	if f.queue != nil {
+		return f.queue.Flush(ctx)
+	}
+	return f.nc.FlushWithContext(ctx)
+}
+
+// forward queues one frame, in pieces if it is too long for the target's queue.
+func (f *forwarder) forward(ctx context.Context, payload []byte, flags frame.Flags, offset uint64) {
+	for {
+		m := f.message(payload, flags, offset)
+		if excess := m.Size() - len(m.Subject) - f.target.MaxBytes; excess > 0 && excess < len(payload) {
+			cut := len(payload) - excess - len(ipc.HeaderFlags) - len(": continued\r\n")
+			if cut > 0 {
+				f.put(ctx, f.message(payload[:cut], flags|frame.Continued, offset))
+				payload, offset = payload[cut:], offset+uint64(cut)
+				continue
+			}
+		}
+		f.put(ctx, m)
+		return
+	}
+}
+
+func (f *forwarder) message(payload []byte, flags frame.Flags, offset uint64) *nats.Msg {
+	m := &nats.Msg{Subject: f.Subjects.Tx(f.target.Port), Data: payload, Header: nats.Header{
+		ipc.HeaderMsgID: {ipc.MessageID(f.Spec.Port, f.Spec.Session, offset)},
+	}}
+	if flags &= frame.Partial | frame.Continued; flags != 0 {
+		m.Header[ipc.HeaderFlags] = []string{flags.String()}
+	}
+	return m
+}
+
+// put queues a message, or gives it up.
+func (f *forwarder) put(ctx context.Context, m *nats.Msg) {
+	var err error
+	if f.queue == nil {
+		err = f.nc.PublishMsg(m)
+	} else if err = f.admit(ctx); err == nil {
+		err = f.queue.Publish(ctx, m, 0)
+	}
+	if err == nil {
+		f.lost = false
+		return
+	}
+	f.Counters.RxLostForward.Add(1)
+	if !f.lost {
+		f.Log.Warn("frames are not forwarded; counted in status as lost_forward", "to", f.target.Port, "error", err)
+	}
+	f.lost = true
+}
+
+var errQueueFull = errors.New("its queue is full")
+
+// admit waits for a credit. Once frames were given up it does not wait again until there is room.
+func (f *forwarder) admit(ctx context.Context) error {
+	if f.credit > 0 {
+		f.credit--
+		return nil
+	}
+	if f.lost && time.Since(f.looked) < stalled/8 {
+		return errQueueFull
+	}
+	wait, cancel := context.WithTimeout(ctx, stalled)
+	defer cancel()
+	if err := f.queue.Flush(wait); err != nil {
+		f.looked = time.Now()
+		return err
+	}
+	for {
+		waiting, err := f.waiting(wait)
+		if err != nil {
+			return err
+		}
+		f.looked = time.Now()
+		if room := f.target.MaxMessages - waiting; room > 0 {
+			if room >= fewest {
+				f.credit = room/2 - 1
+			}
+			return nil
+		}
+		if f.lost {
+			return errQueueFull
+		}
+		select {
+		case <-time.After(glance):
+		case <-wait.Done():
+			return errQueueFull
+		}
+	}
+}
+
+// waiting asks how many messages are in the target's queue.
+func (f *forwarder) waiting(ctx context.Context) (int64, error) {
+	m, err := f.nc.RequestWithContext(ctx, "$JS.API.CONSUMER.INFO."+f.target.Stream+"."+f.target.Consumer, nil)
+	if err != nil {
+		return 0, fmt.Errorf("ask how full its queue is: %w", err)
+	}
+	var info struct {
+		Pending    int64 `json:"num_pending"`
+		AckPending int64 `json:"num_ack_pending"`
+		Error      *struct {
+			Description string `json:"description"`
+		} `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &info); err != nil {
+		return 0, fmt.Errorf("ask how full its queue is: %w", err)
+	}
+	if info.Error != nil {
+		return f.target.MaxMessages, nil // its writer is being replaced: as good as full, for a moment
+	}
+	return info.Pending + info.AckPending, nil
+}

@@ -1,0 +1,96 @@
+// Package worker is what the built-in worker processes have in common: they learn from their environment what to do,
+// say when they are ready, stop when asked to, and end with an exit code that the supervisor understands.
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/internal/serialio"
+)
+
+// Grace is how long a worker that was asked to stop takes to finish what it has in hand. The supervisor waits longer.
+const Grace = 3 * time.Second
+
+// Worker is what one process works with. It owns Device and the connections that it makes.
+type Worker struct {
+	Name        string
+	Credentials ipc.Credentials // of the account that the worker's main business is in
+	Spec        *ipc.Spec
+	Subjects    ipc.Subjects
+	Device      *serialio.Device
+	Counters    *ipc.Counters
+	Log         *slog.Logger
+}
+
+// Main runs a worker process and returns its exit code. run returns when ctx ends, which is when the supervisor asks.
+func Main(run func(ctx context.Context, w *Worker) error) int {
+	w, err := fromEnviron()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", os.Args[0], err)
+		return ipc.ExitUsage
+	}
+	// SIGINT from a terminal reaches the whole foreground group; the supervisor decides what it means.
+	signal.Ignore(syscall.SIGINT)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	switch err := run(ctx, w); {
+	case err == nil:
+		return ipc.ExitOK
+	case errors.Is(err, serialio.ErrHangup):
+		w.Log.Debug("device gone", "error", err)
+		return ipc.ExitDeviceGone
+	default:
+		w.Log.Error(err.Error())
+		return ipc.ExitFailed
+	}
+}
+
+func fromEnviron() (*Worker, error) {
+	credentials, spec, err := ipc.FromEnviron()
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{
+		Name: os.Getenv(ipc.EnvWorker), Credentials: credentials, Spec: spec, Subjects: ipc.Subjects{Root: credentials.Root},
+		Log: slog.New(newHandler(os.Stderr)),
+	}
+	if w.Counters, err = ipc.OpenCounters(ipc.FDCounters); err != nil {
+		return nil, err
+	}
+	if w.Device, err = serialio.Borrow(ipc.FDDevice); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// Connect opens a connection with some credentials, whose troubles are logged.
+func (w *Worker) Connect(c ipc.Credentials, options ...nats.Option) (*nats.Conn, error) {
+	return c.Connect(w.Name, append([]nats.Option{
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				w.Log.Warn("lost the broker, connecting again", "error", err)
+			}
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { w.Log.Warn("broker", "error", err) }),
+	}, options...)...)
+}
+
+// Ready tells the supervisor that the worker is at work.
+func (w *Worker) Ready() error {
+	pipe := os.NewFile(ipc.FDReady, "ready")
+	if _, err := io.WriteString(pipe, ipc.Ready); err != nil {
+		return fmt.Errorf("tell the supervisor: %w", err)
+	}
+	return pipe.Close()
+}
