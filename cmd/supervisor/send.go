@@ -1,0 +1,60 @@
+package main
+
+import (
+	"encoding/hex"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/serialvisor/serialvisor/internal/client"
+	"github.com/serialvisor/serialvisor/internal/frame"
+	"github.com/serialvisor/serialvisor/internal/ipc"
+)
+
+func sendCommand(p *places) *cobra.Command {
+	var asHex, wait bool
+	c := &cobra.Command{
+		Use: "send PORT [DATA|-]", Short: "Queue a frame for a port", Args: rangeArgs(1, 2),
+		Long: "Queues DATA, or what standard input holds, as one frame. With line framing the delimiter is appended unless it is there.",
+		Example: "  supervisor send echo hello\n  supervisor send --hex plc '01 03 00 00 00 02 c4 0b'\n" +
+			"  printf 'AT\\r' | supervisor send modem -",
+		RunE: func(c *cobra.Command, args []string) error {
+			data, err := frameOf(c.InOrStdin(), args[1:], asHex)
+			if err != nil {
+				return err
+			}
+			supervisor, err := client.Connect(p.running(), ipc.RoleSend)
+			if err != nil {
+				return err
+			}
+			defer supervisor.Close()
+			return supervisor.Send(c.Context(), args[0], data, wait)
+		},
+	}
+	c.Flags().BoolVar(&asHex, "hex", false, "DATA is in hexadecimal; spaces and colons do not matter")
+	c.Flags().BoolVar(&wait, "wait", false, "return when the frame was written to the device")
+	return c
+}
+
+// frameOf is the frame to send: the argument, or standard input.
+func frameOf(in io.Reader, args []string, asHex bool) ([]byte, error) {
+	var data []byte
+	if len(args) == 1 && args[0] != "-" {
+		data = []byte(args[0])
+	} else {
+		var err error
+		if data, err = io.ReadAll(io.LimitReader(in, 3*frame.MaxFrameBytes)); err != nil {
+			return nil, fmt.Errorf("read standard input: %w", err)
+		}
+	}
+	if !asHex {
+		return data, nil
+	}
+	data, err := hex.DecodeString(strings.NewReplacer(" ", "", ":", "", "\n", "", "\t", "", "\r", "").Replace(string(data)))
+	if err != nil {
+		return nil, usagef("--hex: %w: write bytes as two digits each, such as 0d 0a", err)
+	}
+	return data, nil
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+
+	"github.com/serialvisor/serialvisor/internal/client"
+	"github.com/serialvisor/serialvisor/internal/ipc"
+)
+
+// tapFlags are the flags of tap.
+type tapFlags struct {
+	hex, json, raw bool
+	since          time.Duration
+	frames         int
+}
+
+func tapCommand(p *places) *cobra.Command {
+	var f tapFlags
+	c := &cobra.Command{
+		Use: "tap [PORT...]", Short: "Print what ports receive and send",
+		Long: "Prints each frame with time, port and direction: rx was received, sent was sent. Without PORT it prints all ports.\n" +
+			"--raw prints the bytes received, exactly, and nothing else.",
+		RunE: func(c *cobra.Command, ports []string) error {
+			if f.since < 0 {
+				return usagef("--since %s: it cannot be negative", f.since)
+			}
+			return tap(c.Context(), p.running(), c.OutOrStdout(), f, ports)
+		},
+	}
+	c.Flags().BoolVar(&f.hex, "hex", false, "print bytes in hexadecimal")
+	c.Flags().BoolVar(&f.json, "json", false, "print a JSON document for each frame")
+	c.Flags().BoolVar(&f.raw, "raw", false, "print the received bytes as they were on the line")
+	c.Flags().DurationVar(&f.since, "since", 0, "begin so long ago, from the history")
+	c.Flags().IntVarP(&f.frames, "count", "n", 0, "end after so many `FRAMES`")
+	c.MarkFlagsMutuallyExclusive("hex", "json", "raw")
+	return c
+}
+
+// errEnough ends a tap that has printed what was asked for.
+var errEnough = errors.New("enough")
+
+func tap(ctx context.Context, place client.Place, out io.Writer, f tapFlags, ports []string) error {
+	dropped := sync.OnceFunc(func() {
+		fmt.Fprintln(os.Stderr, "supervisor: the output is too slow, some frames are not shown; --since reads them from the history")
+	})
+	supervisor, err := client.Connect(place, ipc.RoleTap,
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "supervisor: lost the supervisor, waiting for it to come back")
+			}
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrSlowConsumer) {
+				dropped()
+			}
+		}))
+	if err != nil {
+		return err
+	}
+	defer supervisor.Close()
+	printer := &client.Printer{Out: out, Format: f.format(), Colour: isTerminal(out)}
+	if f.raw {
+		_, status, err := supervisor.StatusJSON(ctx)
+		if err != nil {
+			return err
+		}
+		if printer.Delimiters, err = client.Delimiters(status); err != nil {
+			return err
+		}
+	}
+	left := f.frames
+	err = supervisor.Tap(ctx, client.TapOptions{Ports: ports, Since: f.since, Listening: func() {
+		fmt.Fprintln(os.Stderr, "supervisor: listening")
+	}}, func(r client.Record) error {
+		if err := printer.Print(r); err != nil {
+			return err
+		}
+		if r.Kind == "rx" || r.Kind == "sent" {
+			if left--; left == 0 {
+				return errEnough
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) || errors.Is(err, syscall.EPIPE) { // as head(1) leaves
+		return nil
+	}
+	return err
+}
+
+func (f tapFlags) format() client.Format {
+	switch {
+	case f.hex:
+		return client.Hex
+	case f.json:
+		return client.JSON
+	case f.raw:
+		return client.Raw
+	}
+	return client.Text
+}
+
+// isTerminal says whether what is printed is looked at, by a person who has not set NO_COLOR (no-color.org).
+func isTerminal(out io.Writer) bool {
+	f, ok := out.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	return client.IsTerminal(f)
+}

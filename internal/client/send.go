@@ -1,0 +1,103 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/serialvisor/serialvisor/internal/ipc"
+)
+
+// errorQueueFull is JetStream's JSStreamStoreFailed, which a stream at its limit answers.
+const errorQueueFull = 10077
+
+// Send queues a frame for a port and returns when it is stored; with wait, when it was written to the device, for which
+// it waits as long as ctx lets it.
+func (c *Client) Send(ctx context.Context, port string, frame []byte, wait bool) error {
+	var outcome chan *nats.Msg
+	if wait {
+		// First, so that the news is not missed.
+		outcome = make(chan *nats.Msg, backlog)
+		for _, subject := range []string{c.Subjects.Sent(port), c.Subjects.Expired(port)} {
+			sub, err := c.nc.ChanSubscribe(subject, outcome)
+			if err != nil {
+				return fmt.Errorf("port %s: watch what is sent: %w", port, err)
+			}
+			defer func() { _ = sub.Unsubscribe() }()
+		}
+	}
+	sequence, queued, err := c.queue(ctx, port, frame)
+	if err != nil {
+		return err
+	}
+	if !wait || !queued {
+		return nil // without a queue the answer came after the writing
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("port %s: the frame is queued and not written yet: %w", port, ctx.Err())
+		case m := <-outcome:
+			if m.Header.Get(ipc.HeaderQueueSeq) != strconv.FormatUint(sequence, 10) {
+				continue
+			}
+			if _, kind, _ := c.Subjects.Split(m.Subject); kind == "expired" {
+				return fmt.Errorf("port %s: the frame was not sent: %s", port, m.Header.Get(ipc.HeaderReason))
+			}
+			return nil
+		}
+	}
+}
+
+// queue hands a frame over and returns its place in the queue.
+func (c *Client) queue(ctx context.Context, port string, frame []byte) (sequence uint64, queued bool, err error) {
+	limited, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	if limit := c.nc.MaxPayload(); int64(len(frame)) > limit {
+		return 0, false, fmt.Errorf("port %s: the frame has %d bytes, the broker takes at most %d", port, len(frame), limit)
+	}
+	m, err := c.nc.RequestWithContext(limited, c.Subjects.Tx(port), frame)
+	if errors.Is(err, nats.ErrNoResponders) {
+		return 0, false, c.whyNobody(ctx, port)
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("port %s: no answer from the queue: %w", port, err)
+	}
+	var ack struct {
+		Stream   string `json:"stream"`
+		Sequence uint64 `json:"seq"`
+		Error    *struct {
+			Code        int    `json:"err_code"`
+			Description string `json:"description"`
+		} `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &ack); err != nil {
+		return 0, false, fmt.Errorf("port %s: answer of the queue: %w", port, err)
+	}
+	switch e := ack.Error; {
+	case e == nil:
+		return ack.Sequence, ack.Stream != "none", nil
+	case e.Code == errorQueueFull:
+		return 0, false, fmt.Errorf("the queue of port %s is full: %s; is its device there? see `supervisor status`", port, e.Description)
+	default:
+		return 0, false, fmt.Errorf("port %s refused the frame of %d bytes: %s", port, len(frame), e.Description)
+	}
+}
+
+// whyNobody explains that nobody listens for frames to a port.
+func (c *Client) whyNobody(ctx context.Context, port string) error {
+	_, status, err := c.StatusJSON(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range status.Ports {
+		if p.Name == port {
+			return fmt.Errorf("port %s has no queue and is %s: %s", port, p.State, p.Error)
+		}
+	}
+	return errUnknownPort(port, status)
+}

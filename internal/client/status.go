@@ -1,0 +1,139 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/serialvisor/serialvisor/internal/ipc"
+)
+
+// answerLimit is how long the supervisor may take to answer.
+const answerLimit = 5 * time.Second
+
+// StatusJSON asks for the supervisor's status, as JSON and decoded.
+func (c *Client) StatusJSON(ctx context.Context) ([]byte, ipc.Status, error) {
+	var status ipc.Status
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	m, err := c.nc.RequestWithContext(ctx, c.Subjects.Status(), nil)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return nil, status, fmt.Errorf("no supervisor answers below %q at %s", c.Subjects.Root, c.url)
+	case err != nil:
+		return nil, status, fmt.Errorf("ask %s for status: %w", c.url, err)
+	}
+	if err := json.Unmarshal(m.Data, &status); err != nil {
+		return nil, status, fmt.Errorf("status of %s: %w", c.url, err)
+	}
+	return m.Data, status, nil
+}
+
+// portNames lists the names in a status.
+func portNames(s ipc.Status) []string {
+	var names []string
+	for _, p := range s.Ports {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// errUnknownPort says which ports there are.
+func errUnknownPort(port string, s ipc.Status) error {
+	return fmt.Errorf("there is no port %q; this gateway has: %s", port, strings.Join(portNames(s), ", "))
+}
+
+// checkPorts refuses ports that the gateway does not have.
+func checkPorts(ports []string, s ipc.Status) error {
+	for _, port := range ports {
+		if !slices.Contains(portNames(s), port) {
+			return errUnknownPort(port, s)
+		}
+	}
+	return nil
+}
+
+// WriteStatus writes a status as tables.
+func WriteStatus(out io.Writer, s ipc.Status) error {
+	ready := "ready"
+	if !s.Ready {
+		ready = "not ready"
+	}
+	fmt.Fprintf(out, "%s  %s  up %s  %s  (serialvisor %s, pid %d)\n\n", s.Name, ready, duration(s.UptimeSeconds), s.Broker.URL, s.Version, s.PID)
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "PORT\tSTATE\tDEVICE\tLINE\tRECEIVED\tSENT\tQUEUED")
+	for _, p := range s.Ports {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\n", p.Name, p.State, p.Device, p.Line,
+			count(p.Rx.Frames, p.Rx.Bytes), count(p.Tx.Frames, p.Tx.Bytes), p.Tx.Queued)
+	}
+	fmt.Fprintln(t)
+	fmt.Fprintln(t, "WORKER\tSTATE\tPID\tRESTARTS\tLAST EXIT")
+	for _, w := range s.Workers {
+		pid := "-"
+		if w.PID != 0 {
+			pid = fmt.Sprint(w.PID)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\n", w.Name, w.State, pid, w.Restarts, w.LastExit)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	first := true
+	for _, p := range s.Ports {
+		for _, note := range notes(p) {
+			if first {
+				fmt.Fprintln(out)
+				first = false
+			}
+			if _, err := fmt.Fprintf(out, "%s: %s\n", p.Name, note); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// notes says what is wrong with a port, if anything.
+func notes(p ipc.PortStatus) []string {
+	var list []string
+	if p.Error != "" {
+		list = append(list, p.Error)
+	}
+	if n := p.Rx.LostHistory; n > 0 {
+		list = append(list, fmt.Sprintf("%d received frames could not be kept in the history", n))
+	}
+	if n := p.Rx.LostForward; n > 0 {
+		list = append(list, fmt.Sprintf("%d received frames could not be forwarded: the queue was full", n))
+	}
+	if n := p.Tx.Expired; n > 0 {
+		list = append(list, fmt.Sprintf("%d queued frames were not sent", n))
+	}
+	return list
+}
+
+func count(frames, bytes uint64) string { return fmt.Sprintf("%d frames, %s", frames, size(bytes)) }
+
+func size(n uint64) string {
+	const units = "KMGT"
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	v := float64(n) / 1024
+	i := 0
+	for ; v >= 1024 && i < len(units)-1; i++ {
+		v /= 1024
+	}
+	return fmt.Sprintf("%.1f %ciB", v, units[i])
+}
+
+func duration(seconds float64) string {
+	return time.Duration(seconds * float64(time.Second)).Round(time.Second).String()
+}

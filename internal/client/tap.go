@@ -1,0 +1,173 @@
+package client
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/serialvisor/serialvisor/internal/ipc"
+)
+
+// backlog is how many messages may wait for a tap's output before some are dropped, which the connection's error
+// handler is told.
+const backlog = 1 << 16
+
+// Delimiters asks what framing removes from the ports' received frames.
+func Delimiters(s ipc.Status) (map[string][]byte, error) {
+	all := map[string][]byte{}
+	for _, p := range s.Ports {
+		d, err := hex.DecodeString(p.Delimiter)
+		if err != nil {
+			return nil, fmt.Errorf("delimiter of port %s in the status: %w", p.Name, err)
+		}
+		all[p.Name] = d
+	}
+	return all, nil
+}
+
+// TapOptions say what to watch.
+type TapOptions struct {
+	Ports []string      // none: all
+	Since time.Duration // > 0: begin so long ago, from the history
+	// Listening, if set, is called when nothing will be missed any more.
+	Listening func()
+}
+
+// Tap passes the traffic to see, in order, until ctx ends or see returns an error, which Tap returns. A frame that a
+// reader has published again after a crash is passed once.
+func (c *Client) Tap(ctx context.Context, o TapOptions, see func(Record) error) error {
+	_, status, err := c.StatusJSON(ctx)
+	if err != nil {
+		return err
+	}
+	if err := checkPorts(o.Ports, status); err != nil {
+		return err
+	}
+	once := &repeats{}
+	pass := func(subject string, h nats.Header, payload []byte) error {
+		r, ok := recordOf(c.Subjects, subject, h, payload)
+		if !ok || once.seen(r) {
+			return nil
+		}
+		return see(r)
+	}
+	subjects := c.watched(o.Ports)
+	if o.Since > 0 {
+		return c.tapHistory(ctx, o, subjects, pass)
+	}
+	return c.tapLive(ctx, o, subjects, pass)
+}
+
+// watched lists the subjects of some ports, or of all.
+func (c *Client) watched(ports []string) []string {
+	if len(ports) == 0 {
+		return c.Subjects.Watched()
+	}
+	var list []string
+	for _, port := range ports {
+		for _, s := range c.Subjects.Watched() {
+			list = append(list, strings.Replace(s, "*", port, 1))
+		}
+	}
+	return list
+}
+
+// tapLive uses one channel for all subjects, which keeps the order in which the broker sent.
+func (c *Client) tapLive(ctx context.Context, o TapOptions, subjects []string, pass func(string, nats.Header, []byte) error) error {
+	messages := make(chan *nats.Msg, backlog)
+	for _, s := range subjects {
+		if _, err := c.nc.ChanSubscribe(s, messages); err != nil {
+			return fmt.Errorf("watch %s: %w", s, err)
+		}
+	}
+	if err := c.nc.FlushTimeout(answerLimit); err != nil {
+		return fmt.Errorf("watch the traffic: %w", err)
+	}
+	if o.Listening != nil {
+		o.Listening()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case m := <-messages:
+			if err := pass(m.Subject, m.Header, m.Data); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// tapHistory reads the stream, which goes on with what is stored from now on: nothing is missing in between.
+func (c *Client) tapHistory(ctx context.Context, o TapOptions, subjects []string, pass func(string, nats.Header, []byte) error) error {
+	js, err := jetstream.New(c.nc)
+	if err != nil {
+		return err
+	}
+	from := time.Now().Add(-o.Since)
+	limited, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	consumer, err := js.OrderedConsumer(limited, c.Subjects.History(), jetstream.OrderedConsumerConfig{
+		FilterSubjects: subjects, DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &from,
+	})
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return errors.New("this gateway keeps no history: its config says history: {storage: none}")
+	case errors.Is(err, context.DeadlineExceeded):
+		return errors.New("the history does not answer: only users with role tap may read it")
+	case err != nil:
+		return fmt.Errorf("read the history: %w", err)
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		return fmt.Errorf("read the history: %w", err)
+	}
+	stop := context.AfterFunc(ctx, messages.Stop)
+	defer stop()
+	if o.Listening != nil {
+		o.Listening()
+	}
+	for {
+		m, err := messages.Next()
+		switch {
+		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read the history: %w", err)
+		}
+		if err := pass(m.Subject(), m.Headers(), m.Data()); err != nil {
+			return err
+		}
+	}
+}
+
+// repeats remembers the ids of the last frames: one that a reader publishes again follows within its window.
+type repeats struct {
+	ids  [8192]string
+	next int
+	set  map[string]struct{}
+}
+
+// seen says whether r has come before, and remembers it.
+func (s *repeats) seen(r Record) bool {
+	if r.ID == "" {
+		return false
+	}
+	if s.set == nil {
+		s.set = map[string]struct{}{}
+	}
+	if _, ok := s.set[r.ID]; ok {
+		return true
+	}
+	delete(s.set, s.ids[s.next])
+	s.ids[s.next] = r.ID
+	s.next = (s.next + 1) % len(s.ids)
+	s.set[r.ID] = struct{}{}
+	return false
+}

@@ -1,0 +1,89 @@
+package simulator
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// GPS is a receiver that says where it is: NMEA 0183 sentences GGA and RMC, ended by CR LF. It wanders along a circle,
+// and does not mind what it is told.
+type GPS struct {
+	Pty      *Pty
+	Interval time.Duration // between positions; 0: one second
+}
+
+// Run plays the device until ctx ends or it is unplugged.
+func (g GPS) Run(ctx context.Context) error {
+	return play(ctx, g.Pty, func(ctx context.Context) error {
+		interval := g.Interval
+		if interval <= 0 {
+			interval = time.Second
+		}
+		tick := time.NewTicker(interval)
+		defer tick.Stop()
+		for now := time.Now(); ; {
+			for _, sentence := range Sentences(now.UTC()) {
+				if _, err := g.Pty.Write([]byte(sentence + "\r\n")); err != nil {
+					return err
+				}
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case now = <-tick.C:
+			}
+		}
+	}, func() error {
+		_, err := io.Copy(io.Discard, g.Pty)
+		return err
+	})
+}
+
+// Sentences are what a receiver says at a time, without line ends.
+func Sentences(t time.Time) []string {
+	// Once around in ten minutes, 200 m or so across, over the harbour of Hamburg.
+	angle := 2 * math.Pi * float64(t.Unix()%600) / 600
+	latitude, longitude := 53.5415+0.001*math.Sin(angle), 9.9842+0.0015*math.Cos(angle)
+	course := math.Mod(360-angle*180/math.Pi, 360)
+	clock := t.Format("150405.00")
+	return []string{
+		checksummed(fmt.Sprintf("GPGGA,%s,%s,N,%s,E,1,08,0.9,12.3,M,46.9,M,,", clock, degrees(latitude, 2), degrees(longitude, 3))),
+		checksummed(fmt.Sprintf("GPRMC,%s,A,%s,N,%s,E,002.1,%05.1f,%s,,,A", clock, degrees(latitude, 2), degrees(longitude, 3), course, t.Format("020106"))),
+	}
+}
+
+// degrees is an angle as NMEA has it: degrees and minutes in one number, ddmm.mmmm.
+func degrees(v float64, digits int) string {
+	whole, fraction := math.Modf(v)
+	return fmt.Sprintf("%0*d%07.4f", digits, int(whole), fraction*60)
+}
+
+// checksummed frames the body of a sentence: the checksum is the exclusive or of its bytes.
+func checksummed(body string) string {
+	sum := byte(0)
+	for i := range len(body) {
+		sum ^= body[i]
+	}
+	return fmt.Sprintf("$%s*%02X", body, sum)
+}
+
+// play runs what a device does, each in a goroutine, until ctx ends (nil) or one fails.
+func play(ctx context.Context, p *Pty, speak func(context.Context) error, listen func() error) error {
+	group, playing := errgroup.WithContext(ctx)
+	// Deadlines end calls that wait.
+	stop := context.AfterFunc(playing, func() { _ = p.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if speak != nil {
+		group.Go(func() error { return speak(playing) })
+	}
+	group.Go(listen)
+	if err := group.Wait(); ctx.Err() == nil {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,82 @@
+package supervisor
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/serialvisor/serialvisor/internal/ipc"
+)
+
+// serve answers requests to the supervisor, in both accounts, as a NATS micro service named serialvisor. The returned
+// function ends it.
+func (s *Supervisor) serve() (stop func(), err error) {
+	var services []micro.Service
+	stop = func() {
+		for _, service := range services {
+			_ = service.Stop() // fails if the connection is closed, and then it is stopped
+		}
+	}
+	for _, nc := range []*nats.Conn{s.broker.Traffic(), s.broker.Control()} {
+		service, err := micro.AddService(nc, micro.Config{Name: "serialvisor", Version: s.options.Version, Description: "serial ports of " + s.config.Name})
+		if err == nil {
+			services = append(services, service)
+			err = service.AddEndpoint("status", micro.HandlerFunc(s.answerStatus), micro.WithEndpointSubject(s.subjects.Status()))
+		}
+		if err != nil {
+			stop()
+			return nil, fmt.Errorf("serve requests: %w", err)
+		}
+	}
+	return stop, nil
+}
+
+// answerStatus answers only to an inbox: any other subject would have the supervisor publish there for somebody who may not.
+func (s *Supervisor) answerStatus(r micro.Request) {
+	if !strings.HasPrefix(r.Reply(), "_INBOX") {
+		return
+	}
+	body, err := json.Marshal(s.status())
+	if err == nil {
+		err = r.Respond(body)
+	}
+	if err != nil {
+		s.log.Debug("a request for status was not answered", "error", err)
+	}
+}
+
+// status puts together what is known now; no port or worker is asked.
+func (s *Supervisor) status() ipc.Status {
+	ports, workers := s.board.read()
+	status := ipc.Status{
+		Name: s.config.Name, Version: s.options.Version, PID: os.Getpid(), Ready: true,
+		UptimeSeconds: time.Since(s.started).Seconds(), Broker: ipc.BrokerStatus{URL: s.broker.URL()},
+		Ports: ports, Workers: workers,
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	working := map[string]bool{}
+	for _, w := range workers {
+		working[w.Name] = w.State == ipc.WorkerRunning
+	}
+	for i := range ports {
+		p := &ports[i]
+		c := s.counters[p.Name]
+		p.Rx = ipc.RxStatus{
+			Bytes: c.RxBytes.Load(), Frames: c.RxFrames.Load(), LostHistory: c.RxLostHistory.Load(), LostForward: c.RxLostForward.Load(),
+		}
+		p.Tx = ipc.TxStatus{Bytes: c.TxBytes.Load(), Frames: c.TxFrames.Load(), Expired: c.TxExpired.Load()}
+		// A queue that cannot be asked now counts as empty: status must not fail for it.
+		p.Tx.Queued, _ = s.broker.Queued(ctx, p.Name)
+		if p.State == ipc.Open && !(working[readerOf(p.Name)] && working[writerOf(p.Name)]) {
+			status.Ready = false
+		}
+	}
+	return status
+}

@@ -1,0 +1,105 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/serialvisor/serialvisor/internal/broker"
+	"github.com/serialvisor/serialvisor/internal/ipc"
+)
+
+// folder is the state folder, which one supervisor at a time holds by a lock on a file in it:
+//
+//	lock         the holder's pid
+//	store/       the broker's streams
+//	tap.env …    credentials of the roles, made at each start
+type folder struct {
+	path string
+	lock *os.File
+}
+
+// openFolder creates the state folder where needed, and takes it.
+func openFolder(path string) (*folder, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("state folder %s cannot be created: %w; choose another with --state-dir or state_dir", path, cause(err))
+	}
+	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("state folder %s is not writable: %w; choose another with --state-dir or state_dir", path, cause(err))
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		defer func() { _ = lock.Close() }()
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("state folder %s cannot be locked: %w", path, err)
+		}
+		holder := ""
+		if pid, err := os.ReadFile(lock.Name()); err == nil && len(pid) > 0 {
+			holder = fmt.Sprintf(" (pid %s)", strings.TrimSpace(string(pid)))
+		}
+		return nil, fmt.Errorf("state folder %s is held by another supervisor%s; stop it, or choose another folder with --state-dir", path, holder)
+	}
+	// Only now is the file ours to write.
+	if err := lock.Truncate(0); err == nil {
+		_, err = fmt.Fprintf(lock, "%d\n", os.Getpid())
+		if err != nil {
+			_ = lock.Close()
+			return nil, fmt.Errorf("state folder %s is not writable: %w", path, cause(err))
+		}
+	}
+	return &folder{path, lock}, nil
+}
+
+// writeCredentials lets the roles into the broker and leaves their credentials in the folder.
+func (f *folder) writeCredentials(b *broker.Broker) error {
+	var grants []broker.Grant
+	for _, role := range ipc.Roles {
+		grants = append(grants, b.RoleGrant(role))
+	}
+	b.Grant(grants...)
+	for i, role := range ipc.Roles {
+		if err := f.write(role.EnvFile(), b.Credentials(grants[i]).EnvLines()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write replaces a file at once, so that nobody reads half of it. Its owner alone may read it from the start.
+func (f *folder) write(name, content string) error {
+	path := filepath.Join(f.path, name)
+	temporary, err := os.CreateTemp(f.path, name+".*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, cause(err))
+	}
+	_, err = temporary.WriteString(content)
+	if err = errors.Join(err, temporary.Close()); err == nil {
+		err = os.Rename(temporary.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(temporary.Name())
+		return fmt.Errorf("write %s: %w", path, cause(err))
+	}
+	return nil
+}
+
+// close takes the credentials away, which are of no use any more, and lets go of the folder.
+func (f *folder) close() {
+	for _, role := range ipc.Roles {
+		_ = os.Remove(filepath.Join(f.path, role.EnvFile()))
+	}
+	_ = f.lock.Close()
+}
+
+// cause is what the operating system said, without the path, which our own sentence names.
+func cause(err error) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}

@@ -1,0 +1,165 @@
+package supervisor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/serialvisor/serialvisor/internal/broker"
+	"github.com/serialvisor/serialvisor/internal/config"
+	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/internal/serialio"
+)
+
+const (
+	// retryFirst and retryCap are how soon and how often a device that cannot be opened is tried again.
+	retryFirst = 50 * time.Millisecond
+	retryCap   = time.Second
+	// slowOpen is how long an open may take until it is reported.
+	slowOpen = 3 * time.Second
+	// closeLimit is how long the supervisor waits for a device to close: drivers can take 30 s.
+	closeLimit = 500 * time.Millisecond
+)
+
+// port is one configured port: it waits for the device, opens it, has reader and writer run while it is open, and begins
+// again when it is gone. Run's goroutine alone changes its state.
+type port struct {
+	config   config.Port
+	history  bool
+	broker   *broker.Broker
+	spawner  *spawner
+	hangups  *serialio.HangupWatcher
+	programs programs
+	board    *board
+	log      *slog.Logger
+
+	counters     *ipc.Counters
+	countersFile *os.File
+	closing      chan struct{} // closed when the last device is closed, which may be long after it was let go
+}
+
+// Run keeps the port until ctx ends.
+func (p *port) Run(ctx context.Context) error {
+	wait := retryFirst
+	for ctx.Err() == nil {
+		begun := time.Now()
+		device, err := p.open(ctx)
+		if err == nil {
+			p.session(ctx, device)
+			if time.Since(begun) > retryCap {
+				wait = retryFirst
+			}
+		} else if ctx.Err() == nil {
+			p.enter(stateOf(err), "", err.Error())
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, retryCap)
+	}
+	p.enter(ipc.Closed, "", "")
+	return nil
+}
+
+// stateOf is the one place that decides what an error of opening means for a port.
+func stateOf(err error) ipc.State {
+	switch {
+	case errors.Is(err, serialio.ErrMissing), errors.Is(err, serialio.ErrHangup):
+		return ipc.Missing
+	case errors.Is(err, serialio.ErrBusy):
+		return ipc.Busy
+	}
+	return ipc.Failed
+}
+
+// open opens the device aside, as a driver can take long over it. There is never more than one open under way.
+func (p *port) open(ctx context.Context) (*serialio.Port, error) {
+	type result struct {
+		port *serialio.Port
+		err  error
+	}
+	if p.closing != nil {
+		select {
+		case <-p.closing:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	opened := make(chan result, 1)
+	go func() { // open waits for it, or leaves it to the kernel when the supervisor ends
+		device, err := serialio.Open(p.config.Device, p.config.Line)
+		opened <- result{device, err}
+	}()
+	slow := time.NewTimer(slowOpen)
+	defer slow.Stop()
+	for {
+		select {
+		case r := <-opened:
+			return r.port, r.err
+		case <-slow.C:
+			p.enter(ipc.Failed, "", fmt.Sprintf("open %s: the driver has not answered for %s", p.config.Device, slowOpen))
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// close gives the device back without waiting longer than closeLimit.
+func (p *port) close(device *serialio.Port) {
+	p.hangups.Forget(device.Keeper())
+	closed := make(chan struct{})
+	p.closing = closed
+	go func() { // the next open waits for it
+		defer close(closed)
+		device.Close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(closeLimit):
+		p.log.Warn("the device takes long to close", "port", p.config.Name, "device", p.config.Device)
+	}
+}
+
+// enter notes a change of state, tells everybody and keeps it in the history. Nobody is told when only the words for a
+// missing device change.
+func (p *port) enter(state ipc.State, session, problem string) {
+	now := time.Now().UTC()
+	changed := false
+	p.board.port(p.config.Name, func(s *ipc.PortStatus) {
+		if s.State == state && s.Session == session && s.Error == problem && !s.Since.IsZero() {
+			return
+		}
+		changed = s.State != state || state != ipc.Missing || s.Since.IsZero()
+		if !changed {
+			s.Error = problem
+			return
+		}
+		s.State, s.Session, s.Error, s.Since = state, session, problem, now
+	})
+	if !changed {
+		return
+	}
+	level := slog.LevelInfo
+	if problem != "" {
+		level = slog.LevelWarn
+	}
+	attrs := []any{"port", p.config.Name, "state", string(state), "device", p.config.Device}
+	if problem != "" {
+		attrs = append(attrs, "error", problem)
+	}
+	p.log.Log(context.Background(), level, "port", attrs...)
+	payload, err := json.Marshal(ipc.PortState{
+		Port: p.config.Name, State: state, Time: now, Device: p.config.Device, Session: session, Error: problem,
+	})
+	if err == nil {
+		err = p.broker.PublishState(p.config.Name, payload, now)
+	}
+	if err != nil {
+		p.log.Warn("the state of a port was not published", "port", p.config.Name, "error", err)
+	}
+}

@@ -1,0 +1,172 @@
+// Package supervisor opens ports, has reader and writer processes run for each, and answers for all of them. It stands
+// beside the flow of bytes: it never reads or writes a device.
+package supervisor
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/serialvisor/serialvisor/internal/broker"
+	"github.com/serialvisor/serialvisor/internal/config"
+	"github.com/serialvisor/serialvisor/internal/frame"
+	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/internal/serialio"
+)
+
+// Options are what the command line adds to a config.
+type Options struct {
+	StateDir string
+	Version  string
+	Log      *slog.Logger
+	// Ready, if set, is called once when the broker answers and the ports are being opened.
+	Ready func(broker ipc.BrokerStatus)
+}
+
+// Supervisor is a running gateway.
+type Supervisor struct {
+	config   *config.Config
+	options  Options
+	log      *slog.Logger
+	subjects ipc.Subjects
+	started  time.Time
+	board    *board
+	broker   *broker.Broker
+	counters map[string]*ipc.Counters // by port; filled before anything runs
+}
+
+// Run runs a gateway until ctx ends, then stops everything in order. It must be called on the main goroutine, locked to
+// the main thread: workers are started from there, and would die with any other thread.
+func Run(ctx context.Context, c *config.Config, options Options) error {
+	s := &Supervisor{
+		config: c, options: options, log: options.Log, subjects: ipc.Subjects{Root: c.SubjectRoot}, started: time.Now(),
+		board: &board{}, counters: map[string]*ipc.Counters{},
+	}
+	programs, err := findPrograms()
+	if err != nil {
+		return err
+	}
+	folder, err := openFolder(options.StateDir)
+	if err != nil {
+		return err
+	}
+	defer folder.close()
+	spawner := newSpawner()
+	spawning, stopSpawning := context.WithCancel(context.Background())
+	var group errgroup.Group
+	group.Go(func() error {
+		defer stopSpawning() // after the last worker is gone
+		return s.run(ctx, folder, spawner, programs)
+	})
+	return errors.Join(spawner.Run(spawning), group.Wait())
+}
+
+// run starts what there is in order, and stops it in the reverse order: ports with their workers, endpoints, broker.
+func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *spawner, programs programs) (err error) {
+	hangups, err := serialio.NewHangupWatcher()
+	if err != nil {
+		return err
+	}
+	if s.broker, err = broker.Start(ctx, s.brokerOptions()); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	defer s.broker.Shutdown()
+	ports, err := s.ports(spawner, hangups, programs)
+	if err != nil {
+		return err
+	}
+	stopServing, err := s.serve()
+	if err != nil {
+		return err
+	}
+	defer stopServing()
+	if err := folder.writeCredentials(s.broker); err != nil {
+		return err
+	}
+	s.log.Info("ready", "name", s.config.Name, "broker", s.broker.URL(), "state_dir", folder.path, "ports", len(ports))
+	if s.options.Ready != nil {
+		s.options.Ready(ipc.BrokerStatus{URL: s.broker.URL()})
+	}
+	group, running := errgroup.WithContext(ctx)
+	group.Go(func() error { return hangups.Run(running) })
+	for _, p := range ports {
+		group.Go(func() error { return p.Run(running) })
+	}
+	err = group.Wait()
+	s.log.Info("stopped")
+	return err
+}
+
+// ports prepares all ports, without touching a device.
+func (s *Supervisor) ports(spawner *spawner, hangups *serialio.HangupWatcher, programs programs) ([]*port, error) {
+	var ports []*port
+	for _, c := range s.config.Ports {
+		counters, file, err := ipc.NewCounters(c.Name)
+		if err != nil {
+			return nil, fmt.Errorf("port %s: %w", c.Name, err)
+		}
+		codec, err := frame.New(c.Framing)
+		if err != nil {
+			return nil, fmt.Errorf("port %s: framing: %w", c.Name, err)
+		}
+		s.counters[c.Name] = counters
+		s.board.addPort(ipc.PortStatus{
+			Name: c.Name, Device: c.Device, State: ipc.Closed, Line: c.Line.String(), Delimiter: hex.EncodeToString(codec.Delimiter()),
+		}, s.started)
+		ports = append(ports, &port{
+			config: c, history: s.config.History.Storage != config.None, broker: s.broker, spawner: spawner, hangups: hangups,
+			programs: programs, board: s.board, log: s.log, counters: counters, countersFile: file,
+		})
+	}
+	return ports, nil
+}
+
+func (s *Supervisor) brokerOptions() broker.Options {
+	h := s.config.History
+	o := broker.Options{
+		Name: s.config.Name, Listen: s.config.Broker.Listen, StateDir: s.options.StateDir, Root: s.config.SubjectRoot, Log: s.log,
+		History: broker.History{
+			Off: h.Storage == config.None, Memory: h.Storage == config.Memory, MaxAge: h.MaxAge, MaxBytes: h.MaxBytes,
+			Sync: h.Sync, SyncAlways: h.SyncAlways,
+		},
+	}
+	for _, p := range s.config.Ports {
+		o.Queues = append(o.Queues, broker.Queue{
+			Port: p.Name, Off: p.Queue.Storage == config.None, MaxFrame: p.Framing.MaxBytes,
+			Limits: broker.Limits{Memory: p.Queue.Storage == config.Memory, MaxMessages: p.Queue.MaxMessages, MaxAge: p.Queue.MaxAge},
+		})
+		o.MaxFrame = max(o.MaxFrame, p.Framing.MaxBytes)
+	}
+	return o
+}
+
+// programs are the paths of the worker programs.
+type programs struct{ reader, writer string }
+
+// findPrograms finds the worker programs, which lie beside the supervisor.
+func findPrograms() (programs, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return programs{}, fmt.Errorf("find the folder of the supervisor: %w", err)
+	}
+	if self, err = filepath.EvalSymlinks(self); err != nil {
+		return programs{}, fmt.Errorf("find the folder of the supervisor: %w", err)
+	}
+	p := programs{filepath.Join(filepath.Dir(self), "reader"), filepath.Join(filepath.Dir(self), "writer")}
+	for _, path := range []string{p.reader, p.writer} {
+		if info, err := os.Stat(path); err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
+			return programs{}, fmt.Errorf("%s is missing: the programs supervisor, reader and writer belong into one folder; build them with: go build -o bin/ ./cmd/...", path)
+		}
+	}
+	return p, nil
+}

@@ -1,0 +1,99 @@
+package supervisor
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/serialvisor/serialvisor/internal/ipc"
+)
+
+// stopTimeout is how long a built-in worker may take to end after SIGTERM. It is a little more than the worker allows
+// itself, and leaves the supervisor time to close the broker within 5 s.
+const stopTimeout = 3500 * time.Millisecond
+
+// builtin is a reader or writer: it is started, and when it dies started again, until its port is no longer open.
+type builtin struct {
+	name    string
+	board   *board
+	log     *slog.Logger
+	backoff backoff
+	// launch starts the process, with new credentials and where its predecessor stood.
+	launch func(ctx context.Context) (*process, error)
+	// revoke ends the validity of a dead process's credentials.
+	revoke func()
+	// gone is called when the worker says that the device hung up.
+	gone func()
+	// ready is called when it is ready for the first time.
+	ready func()
+}
+
+// Run keeps the worker alive until ctx ends, and returns when its process has.
+func (b *builtin) Run(ctx context.Context) error {
+	defer b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.State, s.PID = ipc.WorkerStopped, 0 })
+	for first := true; ctx.Err() == nil; first = false {
+		if !first {
+			b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.Restarts++ })
+		}
+		wait, again := b.live(ctx)
+		if !again {
+			return nil
+		}
+		if wait > 0 {
+			b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.State, s.PID = ipc.WorkerBackoff, 0 })
+			select {
+			case <-ctx.Done():
+			case <-time.After(wait):
+			}
+		}
+	}
+	return nil
+}
+
+// live is one life of the worker. It says how long to wait before the next, if there is one.
+func (b *builtin) live(ctx context.Context) (wait time.Duration, again bool) {
+	p, err := b.launch(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return 0, false
+		}
+		b.log.Error("worker does not start", "worker", b.name, "error", err)
+		b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.LastExit = err.Error() })
+		return max(b.backoff.next(0, false), backoffFirst), true
+	}
+	b.board.worker(b.name, func(s *ipc.WorkerStatus) {
+		s.State, s.PID, s.Since = ipc.WorkerStarting, p.Pid, p.started
+	})
+	ready := p.ready
+	for {
+		select {
+		case <-ready:
+			ready = nil
+			b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.State = ipc.WorkerRunning })
+			b.ready()
+		case <-ctx.Done():
+			b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.State = ipc.WorkerStopping })
+			p.stop(stopTimeout)
+			b.note(p)
+			return 0, false
+		case <-p.exited:
+			b.note(p)
+			lived := time.Since(p.started)
+			if p.state != nil && p.state.ExitCode() == ipc.ExitDeviceGone {
+				b.gone()
+				return b.backoff.next(lived, false), true
+			}
+			wait := b.backoff.next(lived, p.wasReady() && p.state != nil && p.killed())
+			if ctx.Err() == nil {
+				b.log.Warn("worker died, starting it again", "worker", b.name, "pid", p.Pid, "exit", p.result(), "in", wait.Round(time.Millisecond))
+			}
+			return wait, true
+		}
+	}
+}
+
+// note keeps how a process ended, which its credentials do not survive.
+func (b *builtin) note(p *process) {
+	b.revoke()
+	b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.LastExit, s.Since = p.result(), time.Now() })
+}
