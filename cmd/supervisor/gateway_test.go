@@ -51,7 +51,7 @@ func startGateway(t *testing.T, settings ...string) *gateway {
 // supervisor is a verb of the gateway's supervisor, to be run.
 func (g *gateway) supervisor(args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(programs, "supervisor"), append(args, "--state-dir", filepath.Join(g.dir, "state"))...)
-	cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1 exitcode=66")
+	cmd.Env = append(os.Environ(), "GORACE="+raceOptions)
 	return cmd
 }
 

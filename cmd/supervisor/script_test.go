@@ -41,6 +41,9 @@ func runTests(m *testing.M) int {
 // machine, and must not fail on a busy one.
 const patience = 20 * time.Second
 
+// raceOptions make a data race in a program under test an error, see https://go.dev/doc/articles/race_detector.
+const raceOptions = "atexit_sleep_ms=0 halt_on_error=1 exitcode=66"
+
 // TestScripts runs the files in testdata/script, see https://pkg.go.dev/github.com/rogpeppe/go-internal/testscript.
 // Beside its commands there are those of devices_test.go and processes_test.go, and:
 //
@@ -54,7 +57,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", programs+string(os.PathListSeparator)+os.Getenv("PATH"))
 			env.Setenv("HOME", env.WorkDir)
-			env.Setenv("GORACE", "halt_on_error=1 exitcode=66")
+			env.Setenv("GORACE", raceOptions)
 			env.Values[devicesKey{}] = devices{}
 			env.Values[processesKey{}] = processes{}
 			return nil

@@ -31,6 +31,9 @@ func tapCommand(p *places) *cobra.Command {
 		Long: "Prints each frame with time, port and direction: rx was received, sent was sent. Without PORT it prints all ports.\n" +
 			"--raw prints the bytes received, exactly, and nothing else.",
 		RunE: func(c *cobra.Command, ports []string) error {
+			if f.hex && f.json || f.hex && f.raw || f.json && f.raw {
+				return usagef("--hex, --json and --raw exclude each other")
+			}
 			if f.since < 0 {
 				return usagef("--since %s: it cannot be negative", f.since)
 			}
@@ -42,7 +45,6 @@ func tapCommand(p *places) *cobra.Command {
 	c.Flags().BoolVar(&f.raw, "raw", false, "print the received bytes as they were on the line")
 	c.Flags().DurationVar(&f.since, "since", 0, "begin so long ago, from the history")
 	c.Flags().IntVarP(&f.frames, "count", "n", 0, "end after so many `FRAMES`")
-	c.MarkFlagsMutuallyExclusive("hex", "json", "raw")
 	return c
 }
 
@@ -85,7 +87,7 @@ func tap(ctx context.Context, place client.Place, out io.Writer, f tapFlags, por
 		if err := printer.Print(r); err != nil {
 			return err
 		}
-		if r.Kind == "rx" || r.Kind == "sent" {
+		if r.Kind == "rx" || r.Kind == "sent" && !f.raw {
 			if left--; left == 0 {
 				return errEnough
 			}

@@ -7,6 +7,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"sync"
 
 	"github.com/tarm/serial"
 	"golang.org/x/sys/unix"
@@ -25,6 +26,8 @@ import (
 type Port struct {
 	device string
 	keeper int
+
+	mu     sync.Mutex // guards reader and writer: none is closed while it is being lent
 	reader int
 	writer int
 }
@@ -80,14 +83,24 @@ func Open(device string, s LineSettings) (_ *Port, err error) {
 	return p, nil
 }
 
-// Keeper is the descriptor to watch for a hang-up. It stays the port's.
+// Keeper is the descriptor to watch for a hang-up. It stays the port's, and is not to be used after Close.
 func (p *Port) Keeper() int { return p.keeper }
 
-// Reader is the descriptor to lend to the reader process. It stays the port's.
-func (p *Port) Reader() int { return p.reader }
+// LendReader passes the descriptor for the reader process to use, which must not keep it. A port that is closed gives
+// ErrHangup.
+func (p *Port) LendReader(use func(fd uintptr) error) error { return p.lend(&p.reader, use) }
 
-// Writer is the descriptor to lend to the writer process. It stays the port's.
-func (p *Port) Writer() int { return p.writer }
+// LendWriter passes the descriptor for the writer process to use, as LendReader does.
+func (p *Port) LendWriter(use func(fd uintptr) error) error { return p.lend(&p.writer, use) }
+
+func (p *Port) lend(fd *int, use func(fd uintptr) error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if *fd < 0 {
+		return fmt.Errorf("%s: %w", p.device, ErrHangup)
+	}
+	return use(uintptr(*fd))
+}
 
 // Close gives the device back. Output that the device did not take is discarded, as the kernel would wait 30 s for it
 // otherwise; even so a driver may block, so callers that must not wait run it aside.
@@ -99,6 +112,8 @@ func (p *Port) Close() {
 }
 
 func (p *Port) closeAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for _, fd := range []*int{&p.writer, &p.reader, &p.keeper} {
 		if *fd >= 0 {
 			_ = unix.Close(*fd)

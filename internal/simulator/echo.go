@@ -1,14 +1,11 @@
 package simulator
 
-import (
-	"context"
-	"io"
-)
+import "context"
 
 // Echo is a device that answers each line with the same line, byte for byte.
 type Echo struct{ Pty *Pty }
 
-// Run plays the device until ctx ends or it is unplugged.
+// Run plays the device until ctx ends (nil) or it is unplugged (an error that wraps os.ErrClosed).
 func (e Echo) Run(ctx context.Context) error {
 	return play(ctx, e.Pty, nil, func() error {
 		var line []byte
@@ -25,9 +22,6 @@ func (e Echo) Run(ctx context.Context) error {
 				line = line[:0]
 			}
 			if err != nil {
-				if err == io.EOF {
-					return nil
-				}
 				return err
 			}
 		}

@@ -6,8 +6,6 @@ import (
 	"io"
 	"math"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // GPS is a receiver that says where it is: NMEA 0183 sentences GGA and RMC, ended by CR LF. It wanders along a circle,
@@ -17,7 +15,8 @@ type GPS struct {
 	Interval time.Duration // between positions; 0: one second
 }
 
-// Run plays the device until ctx ends or it is unplugged.
+// Run plays the device until ctx ends (nil) or it is unplugged (an error that wraps os.ErrClosed). While nobody reads, it
+// waits once the port's buffer is full, some minutes of sentences.
 func (g GPS) Run(ctx context.Context) error {
 	return play(ctx, g.Pty, func(ctx context.Context) error {
 		interval := g.Interval
@@ -26,8 +25,9 @@ func (g GPS) Run(ctx context.Context) error {
 		}
 		tick := time.NewTicker(interval)
 		defer tick.Stop()
-		for now := time.Now(); ; {
-			for _, sentence := range Sentences(now.UTC()) {
+		for {
+			// Not the tick's time, which is old after a Write that had to wait.
+			for _, sentence := range Sentences(time.Now()) {
 				if _, err := g.Pty.Write([]byte(sentence + "\r\n")); err != nil {
 					return err
 				}
@@ -35,7 +35,7 @@ func (g GPS) Run(ctx context.Context) error {
 			select {
 			case <-ctx.Done():
 				return nil
-			case now = <-tick.C:
+			case <-tick.C:
 			}
 		}
 	}, func() error {
@@ -46,6 +46,7 @@ func (g GPS) Run(ctx context.Context) error {
 
 // Sentences are what a receiver says at a time, without line ends.
 func Sentences(t time.Time) []string {
+	t = t.UTC()
 	// Once around in ten minutes, 200 m or so across, over the harbour of Hamburg.
 	angle := 2 * math.Pi * float64(t.Unix()%600) / 600
 	latitude, longitude := 53.5415+0.001*math.Sin(angle), 9.9842+0.0015*math.Cos(angle)
@@ -57,10 +58,11 @@ func Sentences(t time.Time) []string {
 	}
 }
 
-// degrees is an angle as NMEA has it: degrees and minutes in one number, ddmm.mmmm.
+// degrees is an angle as NMEA has it: degrees and minutes in one number, ddmm.mmmm. It is rounded before it is taken
+// apart, so that there are never 60 minutes.
 func degrees(v float64, digits int) string {
-	whole, fraction := math.Modf(v)
-	return fmt.Sprintf("%0*d%07.4f", digits, int(whole), fraction*60)
+	n := int(math.Round(v * 60e4)) // in 1/10000 of a minute
+	return fmt.Sprintf("%0*d%02d.%04d", digits, n/60e4, n/1e4%60, n%1e4)
 }
 
 // checksummed frames the body of a sentence: the checksum is the exclusive or of its bytes.
@@ -70,20 +72,4 @@ func checksummed(body string) string {
 		sum ^= body[i]
 	}
 	return fmt.Sprintf("$%s*%02X", body, sum)
-}
-
-// play runs what a device does, each in a goroutine, until ctx ends (nil) or one fails.
-func play(ctx context.Context, p *Pty, speak func(context.Context) error, listen func() error) error {
-	group, playing := errgroup.WithContext(ctx)
-	// Deadlines end calls that wait.
-	stop := context.AfterFunc(playing, func() { _ = p.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	if speak != nil {
-		group.Go(func() error { return speak(playing) })
-	}
-	group.Go(listen)
-	if err := group.Wait(); ctx.Err() == nil {
-		return err
-	}
-	return nil
 }

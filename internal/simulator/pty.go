@@ -63,19 +63,24 @@ func (p *Pty) openSlave(master int) error {
 func (p *Pty) Path() string { return p.path }
 
 // Link makes path a symbolic link to the slave, in place of what was there: a device that is plugged in again has its
-// old name.
+// old name. Close leaves the link, and the system soon gives the slave's number to another pair: who unplugs a device for
+// longer removes its link first.
 func (p *Pty) Link(path string) error {
 	temporary := fmt.Sprintf("%s.%d", path, os.Getpid())
 	if err := os.Symlink(p.path, temporary); err != nil {
 		return err
 	}
-	return os.Rename(temporary, path)
+	if err := os.Rename(temporary, path); err != nil {
+		_ = os.Remove(temporary)
+		return err
+	}
+	return nil
 }
 
 // Read receives what was sent to the device.
 func (p *Pty) Read(b []byte) (int, error) { return p.master.Read(b) }
 
-// Write says all of b, and waits while the port's buffer is full.
+// Write says all of b, and waits while the port's buffer is full: it holds about 20 KB that nobody reads.
 func (p *Pty) Write(b []byte) (int, error) { return p.master.Write(b) }
 
 // SetReadDeadline ends a Read at a time; the zero time never.
@@ -88,11 +93,13 @@ func (p *Pty) SetDeadline(t time.Time) error { return p.master.SetDeadline(t) }
 func (p *Pty) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	// The master first: without the slave, a Read that waits would fail with EIO, not os.ErrClosed.
+	err := p.master.Close()
 	if p.slave >= 0 {
 		_ = unix.Close(p.slave)
 		p.slave = -1
 	}
-	if err := p.master.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+	if err != nil && !errors.Is(err, os.ErrClosed) {
 		return err
 	}
 	return nil

@@ -62,7 +62,8 @@ func (p *port) session(ctx context.Context, device *serialio.Port) {
 		over = true
 	}
 	if ctx.Err() == nil {
-		// Our descriptors go first: with one left open the device would come back under another name.
+		// Our descriptors go first: with one left open the device would come back under another name. A worker that is
+		// being started gets none.
 		p.close(device)
 		p.enter(ipc.Missing, "", fmt.Sprintf("%s: %v", p.config.Device, serialio.ErrHangup))
 		stop()
@@ -99,7 +100,7 @@ func (p *port) reader(session string, device *serialio.Port) *builtin {
 	}
 	return p.builtin(name, func(context.Context) (*process, error) {
 		grants := p.broker.ReaderGrants(p.config.Name, forward)
-		return p.launch(name, p.programs.reader, grants, ipc.Spec{Session: session, Forward: forward}, device.Reader())
+		return p.launch(name, p.programs.reader, grants, ipc.Spec{Session: session, Forward: forward}, device.LendReader)
 	})
 }
 
@@ -113,7 +114,7 @@ func (p *port) writer(session string, device *serialio.Port) *builtin {
 			return nil, err
 		}
 		grants := p.broker.WriterGrants(queue)
-		return p.launch(name, p.programs.writer, grants, ipc.Spec{Session: session, Queue: &queue}, device.Writer())
+		return p.launch(name, p.programs.writer, grants, ipc.Spec{Session: session, Queue: &queue}, device.LendWriter)
 	})
 }
 
@@ -128,8 +129,8 @@ func (p *port) builtin(name string, launch func(context.Context) (*process, erro
 	}
 }
 
-// launch lets a worker into the broker, with new secrets, and starts its process.
-func (p *port) launch(name, program string, grants []broker.Grant, spec ipc.Spec, device int) (*process, error) {
+// launch lets a worker into the broker, with new secrets, and starts its process with a descriptor that lend passes.
+func (p *port) launch(name, program string, grants []broker.Grant, spec ipc.Spec, lend func(func(uintptr) error) error) (worker *process, err error) {
 	framing, err := json.Marshal(p.config.Framing)
 	if err != nil {
 		return nil, fmt.Errorf("port %s: framing: %w", p.config.Name, err)
@@ -143,5 +144,9 @@ func (p *port) launch(name, program string, grants []broker.Grant, spec ipc.Spec
 	if err != nil {
 		return nil, err
 	}
-	return launch(p.spawner, program, env, uintptr(device), p.countersFile.Fd(), p.log.With("worker", name))
+	err = lend(func(device uintptr) error {
+		worker, err = launch(p.spawner, program, env, device, p.countersFile.Fd(), p.log.With("worker", name))
+		return err
+	})
+	return worker, err
 }

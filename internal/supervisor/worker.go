@@ -2,10 +2,12 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/internal/serialio"
 )
 
 // stopTimeout is how long a built-in worker may take to end after SIGTERM. It is a little more than the worker allows
@@ -56,6 +58,10 @@ func (b *builtin) live(ctx context.Context) (wait time.Duration, again bool) {
 	if err != nil {
 		if ctx.Err() != nil {
 			return 0, false
+		}
+		if errors.Is(err, serialio.ErrHangup) {
+			b.gone()
+			return backoffFirst, true
 		}
 		b.log.Error("worker does not start", "worker", b.name, "error", err)
 		b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.LastExit = err.Error() })
