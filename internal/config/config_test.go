@@ -1,0 +1,153 @@
+package config
+
+import (
+	"log/slog"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/serialvisor/serialvisor/internal/frame"
+)
+
+// TestExample guards that the file which users copy is valid and names every key.
+func TestExample(t *testing.T) {
+	c, err := Load("../../serialvisor.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Ports) != 4 || c.Name != "bench-1" || c.StateDir != "/var/lib/serialvisor" {
+		t.Errorf("read as %+v", c)
+	}
+	display := c.Ports[2]
+	if display.Name != "display" || display.Queue != defaultPort("").Queue {
+		t.Errorf("port display read as %+v", display)
+	}
+	if got := c.Ports[0].Framing; !reflect.DeepEqual(got, frame.Spec{Type: frame.Line, Delimiter: []byte("\r\n"), MaxBytes: 64 << 10}) {
+		t.Errorf("framing of gps read as %+v", got)
+	}
+	text, err := os.ReadFile("../../serialvisor.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"name", "subject_root", "state_dir", "log", "level", "format", "broker", "listen", "history", "storage", "max_age",
+		"max_bytes", "sync", "ports", "device", "baud", "data_bits", "parity", "stop_bits", "framing", "type", "delimiter", "idle_flush",
+		"forward_to", "queue", "max_messages"} {
+		if !strings.Contains(string(text), key+":") {
+			t.Errorf("the example does not show %s", key)
+		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	c, err := Parse("f", []byte("ports: {gps: {device: /dev/ttyUSB0}}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Port{
+		Name: "gps", Device: "/dev/ttyUSB0", Line: LineSettings{Baud: 115200, DataBits: 8, Parity: "none", StopBits: 1},
+		Framing: frame.Default(), Queue: Queue{Storage: File, MaxMessages: 10000},
+	}
+	if !reflect.DeepEqual(c.Ports, []Port{want}) {
+		t.Errorf("ports are %+v, want %+v", c.Ports, want)
+	}
+	history := History{Storage: File, MaxAge: 24 * time.Hour, MaxBytes: 256 << 20, Sync: 2 * time.Second}
+	if c.History != history || c.SubjectRoot != "serial" || c.Broker.Listen != "127.0.0.1:4222" || c.Log != (Log{slog.LevelInfo, "text"}) || c.Name == "" {
+		t.Errorf("defaults are %+v", c)
+	}
+}
+
+func TestValues(t *testing.T) {
+	c, err := Parse("dir/f", []byte(`
+state_dir: state
+log: {level: warn, format: json}
+history: {storage: memory, max_age: 90m, max_bytes: 2 GiB, sync: always}
+ports:
+  a:
+    device: "/dev/a"
+    framing: {type: raw, max_bytes: 4096, idle_flush: 20ms}
+    queue: {storage: memory, max_messages: 5, max_age: 1h}
+    forward_to: b
+    parity: none
+  b: {device: /dev/b, queue: none, stop_bits: 2, data_bits: 7, parity: odd, forward_to: [a, b]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.StateDir != "dir/state" || c.Log != (Log{slog.LevelWarn, "json"}) {
+		t.Errorf("read as %+v", c)
+	}
+	if want := (History{Storage: Memory, MaxAge: 90 * time.Minute, MaxBytes: 2 << 30, Sync: 2 * time.Second, SyncAlways: true}); c.History != want {
+		t.Errorf("history is %+v, want %+v", c.History, want)
+	}
+	a, b := c.Ports[0], c.Ports[1]
+	if want := (frame.Spec{Type: frame.Raw, MaxBytes: 4096, IdleFlush: 20 * time.Millisecond}); !reflect.DeepEqual(a.Framing, want) {
+		t.Errorf("framing is %+v, want %+v", a.Framing, want)
+	}
+	if want := (Queue{Memory, 5, time.Hour}); a.Queue != want || !reflect.DeepEqual(a.ForwardTo, []string{"b"}) {
+		t.Errorf("port a is %+v", a)
+	}
+	if want := (LineSettings{115200, 7, "odd", 2}); b.Line != want || b.Queue.Storage != None || !reflect.DeepEqual(b.ForwardTo, []string{"a", "b"}) {
+		t.Errorf("port b is %+v", b)
+	}
+}
+
+// TestProblems has a file for each mistake, and what is said of it.
+func TestProblems(t *testing.T) {
+	port := func(settings string) string { return "ports: {gps: {device: /dev/x, " + settings + "}}" }
+	for _, c := range []struct{ text, want string }{
+		{"", "f:1:1: ports: missing; name at least one, as in ports: {gps: {device: /dev/ttyUSB0}}"},
+		{"ports: {}", "f:1:8: ports: there are none; name at least one, as in ports: {gps: {device: /dev/ttyUSB0}}"},
+		{"ports: [gps]", "f:1:8: ports: a list is not a mapping; write keys and values, as in {key: value}"},
+		{"ports: {gps: {baud: 9600}}", "f:1:9: ports.gps.device: missing; set it to a path such as /dev/ttyUSB0 or /dev/serial/by-id/…"},
+		{"nam: x\nports: {a: {device: x}}", "f:1:1: nam: unknown key; did you mean name?"},
+		{"workers: {}\nports: {a: {device: x}}", "f:1:1: workers: unknown key; there are name, subject_root, state_dir, log, broker, history, ports"},
+		{"name: a b\nports: {a: {device: x}}", `f:1:7: name: "a b" cannot be a name; use letters, digits, - and _`},
+		{"subject_root: a..b\nports: {a: {device: x}}", `f:1:15: subject_root: "a..b" cannot begin a subject; use letters, digits, - and _, in parts joined by dots, such as plant1.serial`},
+		{"broker: {listen: here}\nports: {a: {device: x}}", `f:1:18: broker.listen: "here" is not an address; write host:port, such as 127.0.0.1:4222, with port 0 for a free one`},
+		{"history: {max_bytes: much}\nports: {a: {device: x}}", `f:1:22: history.max_bytes: "much" is not a size; write a number of bytes, or one with B, KiB, MiB or GiB, such as 256MiB`},
+		{"history: {max_age: 1 day}\nports: {a: {device: x}}", `f:1:20: history.max_age: "1 day" is not a duration; write a number and a unit, such as 50ms, 2s, 10m or 24h`},
+		{"history: {sync: -1s}\nports: {a: {device: x}}", `f:1:17: history.sync: "-1s" is not known; write a duration such as 2s, or always`},
+		{"ports: {supervisor: {device: x}}", "f:1:9: ports.supervisor: the name is taken by the supervisor itself; choose another"},
+		{port("baud: fast"), `f:1:37: ports.gps.baud: "fast" is not a baud rate; use a number such as 9600 or 115200`},
+		{port("baud: 9601"), "f:1:37: ports.gps.baud: 9601 is not a standard baud rate; near it: 9600 19200"},
+		{port("data_bits: 9"), `f:1:42: ports.gps.data_bits: "9" is not a whole number from 5 to 8`},
+		{port("parity: maybe"), `f:1:39: ports.gps.parity: "maybe" is not known; use none, odd or even`},
+		{port("framing: {type: raw, delimiter: x}"), "f:1:63: ports.gps.framing.delimiter: raw framing has no delimiter; leave it out, or use type: line"},
+		{port(`framing: {type: line, delimiter: ""}`), `f:1:64: ports.gps.framing.delimiter: "" has 0 bytes; a delimiter has 1 to 16, as in "\r\n" with double quotes`},
+		{port("framing: {type: line, max_bytes: 9MiB}"), `f:1:64: ports.gps.framing.max_bytes: "9MiB" is out of range; it can be from 1B to 8MiB`},
+		{port("forward_to: [gps, tv]"), `f:1:49: ports.gps.forward_to: there is no port "tv"; there are gps`},
+		{port("framing: {type: line, max_bytes: 8}, forward_to: gps"), "f:1:80: ports.gps.forward_to: port gps has framing.max_bytes: 8, and what is forwarded needs at least 256, as its headers count"},
+		{port("queue: {max_messages: 0}"), `f:1:53: ports.gps.queue.max_messages: "0" is not a whole number from 1 to 100000000`},
+		{port("device: y"), "f:1:31: ports.gps.device: stands here for the second time; the first is in line 1"},
+		{"a: [", "f:1:4: not YAML: sequence end token ']' not found"},
+		{"a\xff", "f:1:1: the file is not UTF-8 text"},
+	} {
+		_, err := Parse("f", []byte(c.text))
+		if err == nil {
+			t.Errorf("%q: no problem found, want %s", c.text, c.want)
+		} else if err.Error() != c.want {
+			t.Errorf("%q:\ngot  %s\nwant %s", c.text, err, c.want)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("ports: {gps: {device: /dev/ttyUSB0, framing: {type: line, delimiter: \"\\r\\n\"}}}"))
+	f.Add([]byte("a: &x {b: *x}\n<<: *x\n---\n? [k]\n: |\n  v\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := Parse("f", data)
+		if err == nil {
+			if len(c.Ports) == 0 {
+				t.Fatal("a config without ports is called valid")
+			}
+			return
+		}
+		for _, p := range err.(Problems) {
+			if p.Line < 1 || p.Column < 1 || p.Message == "" {
+				t.Fatalf("a problem without a place or a message: %+v", p)
+			}
+		}
+	})
+}
