@@ -88,7 +88,7 @@ ports:
 	if want := (Queue{Memory, 5, time.Hour}); a.Queue != want || !reflect.DeepEqual(a.ForwardTo, []string{"b"}) {
 		t.Errorf("port a is %+v", a)
 	}
-	if want := (LineSettings{115200, 7, "odd", 2}); b.Line != want || b.Queue.Storage != None || !reflect.DeepEqual(b.ForwardTo, []string{"a", "b"}) {
+	if want := (LineSettings{Baud: 115200, DataBits: 7, Parity: "odd", StopBits: 2}); b.Line != want || b.Queue.Storage != None || !reflect.DeepEqual(b.ForwardTo, []string{"a", "b"}) {
 		t.Errorf("port b is %+v", b)
 	}
 }
