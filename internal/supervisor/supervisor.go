@@ -165,7 +165,7 @@ func findPrograms() (programs, error) {
 	p := programs{filepath.Join(filepath.Dir(self), "reader"), filepath.Join(filepath.Dir(self), "writer")}
 	for _, path := range []string{p.reader, p.writer} {
 		if info, err := os.Stat(path); err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
-			return programs{}, fmt.Errorf("%s is missing: the programs supervisor, reader and writer belong into one folder; build them with: go build -o bin/ ./cmd/...", path)
+			return programs{}, fmt.Errorf("%s is missing: the programs supervisor, reader and writer belong into one folder; run go build -o bin/ ./cmd/... to build them", path)
 		}
 	}
 	return p, nil
