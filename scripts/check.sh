@@ -32,7 +32,7 @@ declare -A may=(
   [cmd/reader]="internal/reader internal/worker"
   [cmd/writer]="internal/writer internal/worker"
   [cmd/supervisor]="internal/supervisor internal/client internal/config internal/simulator internal/ipc internal/frame"
-  [scripts/bench]=""
+  [scripts/bench]="internal/ipc internal/simulator"
 )
 while read -r package imports; do
   package=${package#"$module"/}

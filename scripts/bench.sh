@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Measures serialvisor side by side with a Python program, ser2net and socat, and prints tables. Arguments: -rounds 3,
+# -lines 400, -cpu 60s.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+go build -o bin/ ./cmd/...
+exec go run ./scripts/bench "$@"

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+)
+
+// printPeers prints what was measured of each gateway, and against the Python program.
+func printPeers(results []figures) {
+	fmt.Printf("Lines of %d bytes, medians of %d rounds, %d cores. In brackets: against the Python program.\n\n", lineBytes, *rounds, runtime.NumCPU())
+	fmt.Println("| | one way p50 µs | p99 µs | echo p50 µs | p99 µs | echoed lines/s | CPU s in", pace, "at 100 lines/s |")
+	fmt.Println("|---|---|---|---|---|---|---|")
+	base := results[python]
+	for i, f := range results {
+		fmt.Printf("| %s | %s | %s | %s | %s | %s | %s |\n", gateways[i].name,
+			cell(f.oneWay50, base.oneWay50, 0), cell(f.oneWay99, base.oneWay99, 0), cell(f.echo50, base.echo50, 0), cell(f.echo99, base.echo99, 0),
+			cell(f.echoRate, base.echoRate, 0), cell(f.cpu, base.cpu, 2))
+	}
+	fmt.Println()
+}
+
+func cell(v, base []float64, digits int) string {
+	m, b := median(v), median(base)
+	switch {
+	case m < 0:
+		return "–"
+	case b <= 0:
+		return fmt.Sprintf("%.*f", digits, m)
+	}
+	return fmt.Sprintf("%.*f (%.2f)", digits, m, m/b)
+}
+
+// printGates prints what must hold.
+func printGates(results []figures, own ownFigures) {
+	ratio := func(of, to []float64) float64 { return median(of) / median(to) }
+	fmt.Println("| what must hold | limit | measured | |")
+	fmt.Println("|---|---|---|---|")
+	py := results[python]
+	atMost := func(what string, value, limit float64, unit string) {
+		fmt.Printf("| %s | <= %g%s | %.2f%s | %s |\n", what, limit, unit, value, unit, verdict(value <= limit))
+	}
+	atLeast := func(what string, value, limit float64, unit string) {
+		fmt.Printf("| %s | >= %g%s | %.2f%s | %s |\n", what, limit, unit, value, unit, verdict(value >= limit))
+	}
+	atMost("one-way latency p50 / Python's", ratio(results[file].oneWay50, py.oneWay50), 0.5, "")
+	atMost("echo round trip p50 / Python's, queue: none", ratio(results[none].echo50, py.echo50), 1, "")
+	atMost("echo round trip p50 / Python's, queue: file", ratio(results[file].echo50, py.echo50), 1.6, "")
+	atLeast("echoed lines/s / Python's, queue: file", ratio(results[file].echoRate, py.echoRate), 8, "")
+	atLeast("32-byte lines/s paced at 40,000, history on a file, none lost", own.paced, 37500, "")
+	atLeast("the same as fast as they are taken", own.flatOut, 37500, "")
+	atMost("kill -9 of the reader to its successor ready, p50", own.killReader, 25, " ms")
+	atMost("kill -9 of the writer to its successor ready, p50", own.killWriter, 25, " ms")
+	atMost("idle: CPU of the supervisor", own.idleCPU, 1, " % of a core")
+	atMost("idle: voluntary context switches of both workers in 20 s", own.idleWakeups, 40, "")
+	atMost("exec to the first frame on a tap, p50", own.start, 500, " ms")
+}
+
+func verdict(holds bool) string {
+	if holds {
+		return "holds"
+	}
+	return "FAILS"
+}
