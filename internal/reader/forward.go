@@ -38,11 +38,13 @@ type forwarder struct {
 	queue  *publish.Publisher // nil: there is no queue, the target's writer listens itself
 	credit int64
 	lost   bool // the last frame was given up
+	// waits is called before the forwarder waits, for others not to wait along.
+	waits  func()
 	looked time.Time
 }
 
-func newForwarder(w *worker.Worker, target ipc.Target) (*forwarder, error) {
-	f := &forwarder{Worker: w, target: target}
+func newForwarder(w *worker.Worker, target ipc.Target, waits func()) (*forwarder, error) {
+	f := &forwarder{Worker: w, target: target, waits: waits}
 	nc, err := w.Connect(w.Spec.Second, nats.ReconnectHandler(func(*nats.Conn) {
 		if f.queue != nil {
 			f.queue.Resend()
@@ -134,6 +136,7 @@ func (f *forwarder) admit(ctx context.Context) error {
 	if f.lost && time.Since(f.looked) < stalled/8 {
 		return errQueueFull
 	}
+	f.waits()
 	wait, cancel := context.WithTimeout(ctx, stalled)
 	defer cancel()
 	if err := f.queue.Flush(wait); err != nil {

@@ -32,6 +32,7 @@ type reader struct {
 	subject string
 
 	traffic  *nats.Conn
+	cork     worker.Cork        // of traffic
 	history  *publish.Publisher // nil: nothing is stored
 	forwards []*forwarder
 }
@@ -84,11 +85,11 @@ func (r *reader) prepare() error {
 
 // connect opens the connections and starts what runs beside the reading.
 func (r *reader) connect(ctx context.Context, helpers *errgroup.Group) error {
-	traffic, err := r.Connect(r.Credentials, nats.ReconnectHandler(func(*nats.Conn) {
+	traffic, err := r.Connect(r.Credentials, append(r.cork.Options(), nats.ReconnectHandler(func(*nats.Conn) {
 		if r.history != nil {
 			r.history.Resend()
 		}
-	}))
+	}))...)
 	if err != nil {
 		return err
 	}
@@ -100,7 +101,7 @@ func (r *reader) connect(ctx context.Context, helpers *errgroup.Group) error {
 		helpers.Go(func() error { return r.history.Run(ctx) })
 	}
 	for _, target := range r.Spec.Forward {
-		f, err := newForwarder(r.Worker, target)
+		f, err := newForwarder(r.Worker, target, r.cork.Release)
 		if err != nil {
 			return err
 		}
@@ -156,6 +157,8 @@ func (r *reader) finish() error {
 // publishAll publishes the frames in the buffer. final says that no bytes will join the last one.
 func (r *reader) publishAll(ctx context.Context, final bool) error {
 	now := ipc.FormatTime(time.Now())
+	r.cork.Hold()
+	defer r.cork.Release()
 	for r.buffer.len() > 0 {
 		data, scanned := r.buffer.data()
 		payload, size, flags := r.codec.Split(data, scanned, final)
