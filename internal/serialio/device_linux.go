@@ -3,19 +3,18 @@ package serialio
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Device is a worker's end of a port: one borrowed descriptor. Only one goroutine reads and one writes. Interrupt, from
-// any goroutine, ends calls that wait.
+// Device is a worker's end of a port: one borrowed descriptor, and an eventfd that ends calls that wait. Only one
+// goroutine reads and one writes; Interrupt may be called from any.
+//
+// Calls wait in poll(2) for the one direction they need. Go's own poller watches for both, and would wake a writer for
+// every byte that a device sends.
 type Device struct {
-	file        *os.File
-	interrupted atomic.Bool // set before the deadline that ends waiting calls, which Read may overwrite
+	fd, interrupt int
 }
 
 // Borrow takes over a descriptor that the supervisor has handed down, which must be non-blocking.
@@ -27,7 +26,11 @@ func Borrow(fd uintptr) (*Device, error) {
 	if flags&unix.O_NONBLOCK == 0 {
 		return nil, fmt.Errorf("descriptor %d of the device is blocking", fd)
 	}
-	return &Device{file: os.NewFile(fd, "device")}, nil
+	interrupt, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("make an eventfd: %w", err)
+	}
+	return &Device{int(fd), interrupt}, nil
 }
 
 // ErrInterrupted ends a Read or Write after Interrupt.
@@ -39,46 +42,78 @@ var ErrIdle = errors.New("nothing received")
 // Read takes what the device has sent, at least one byte. With idle > 0 it returns ErrIdle after so long without any;
 // else it waits for ever. Errors: ErrHangup, ErrIdle, ErrInterrupted, or the kernel's.
 func (d *Device) Read(p []byte, idle time.Duration) (int, error) {
-	if idle > 0 {
-		if err := d.file.SetReadDeadline(time.Now().Add(idle)); err != nil {
+	for {
+		if err := d.wait(unix.POLLIN, idle); err != nil {
 			return 0, err
 		}
-		defer func() { _ = d.file.SetReadDeadline(time.Time{}) }()
+		n, err := unix.Read(d.fd, p)
+		switch {
+		case n > 0:
+			return n, nil
+		case err == nil:
+			return 0, fmt.Errorf("%w: end of file", ErrHangup)
+		case err != unix.EAGAIN && err != unix.EINTR:
+			return 0, failure(err)
+		}
 	}
-	if d.interrupted.Load() {
-		return 0, ErrInterrupted
-	}
-	n, err := d.file.Read(p)
-	if errors.Is(err, os.ErrDeadlineExceeded) && idle > 0 && !d.interrupted.Load() {
-		return n, ErrIdle
-	}
-	return n, d.result(err)
 }
 
 // Write returns when the kernel has taken all of p, or with how much it took and why not more: ErrHangup,
 // ErrInterrupted, or the kernel's error.
 func (d *Device) Write(p []byte) (int, error) {
-	n, err := d.file.Write(p)
-	return n, d.result(err)
+	written := 0
+	for written < len(p) {
+		n, err := unix.Write(d.fd, p[written:])
+		written += max(n, 0)
+		switch err {
+		case nil, unix.EINTR:
+		case unix.EAGAIN:
+			if err := d.wait(unix.POLLOUT, 0); err != nil {
+				return written, err
+			}
+		default:
+			return written, failure(err)
+		}
+	}
+	return written, nil
 }
 
-// Interrupt makes waiting and all further calls return ErrInterrupted.
+// wait returns when the device is ready for events or has hung up.
+func (d *Device) wait(events int16, idle time.Duration) error {
+	var timeout *unix.Timespec
+	if idle > 0 {
+		t := unix.NsecToTimespec(idle.Nanoseconds())
+		timeout = &t
+	}
+	for {
+		fds := [...]unix.PollFd{{Fd: int32(d.fd), Events: events}, {Fd: int32(d.interrupt), Events: unix.POLLIN}}
+		n, err := unix.Ppoll(fds[:], timeout, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return fmt.Errorf("wait for the device: %w", err)
+		case n == 0:
+			return ErrIdle
+		case fds[1].Revents != 0:
+			return ErrInterrupted
+		default:
+			return nil
+		}
+	}
+}
+
+// Interrupt makes waiting calls, and all further ones that have to wait, return ErrInterrupted.
 func (d *Device) Interrupt() {
-	d.interrupted.Store(true)
-	_ = d.file.SetDeadline(time.Unix(1, 0))
+	_, _ = unix.Write(d.interrupt, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // fails only at 2⁶⁴ interrupts
 }
 
-// Close gives the descriptor back; the device stays open in the supervisor.
-func (d *Device) Close() error { return d.file.Close() }
+// Close gives the descriptor back; the device stays open in the supervisor. No call may be under way. The eventfd lives
+// on: an Interrupt that comes late must not hit another file.
+func (d *Device) Close() error { return unix.Close(d.fd) }
 
-// result gives the many ways in which a tty says that it is gone one name: a read gives end of file or EIO, a write EIO.
-func (d *Device) result(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return ErrInterrupted
-	case errors.Is(err, io.EOF), errors.Is(err, unix.EIO), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV):
+// failure gives the many ways in which a tty says that it is gone one name.
+func failure(err error) error {
+	if errors.Is(err, unix.EIO) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("%w: %w", ErrHangup, err)
 	}
 	return err
