@@ -29,6 +29,9 @@ func (s *Supervisor) serve() (stop func(), err error) {
 			services = append(services, service)
 			err = service.AddEndpoint("status", micro.HandlerFunc(s.answerStatus), micro.WithEndpointSubject(s.subjects.Status()))
 		}
+		if err == nil {
+			err = nc.Flush() // until then the broker would say that nobody answers
+		}
 		if err != nil {
 			stop()
 			return nil, fmt.Errorf("serve requests: %w", err)

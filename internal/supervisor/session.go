@@ -23,7 +23,9 @@ func (p *port) session(ctx context.Context, device *serialio.Port) {
 	gone, err := p.hangups.Watch(device.Keeper())
 	if err != nil {
 		p.close(device)
-		p.enter(ipc.Failed, "", err.Error())
+		if ctx.Err() == nil { // else the watcher may have ended before
+			p.enter(ipc.Failed, "", err.Error())
+		}
 		return
 	}
 	id := ipc.SessionAt(time.Now())
