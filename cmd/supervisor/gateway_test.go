@@ -19,9 +19,9 @@ import (
 
 // gateway is a running supervisor with one port, gps, on a simulated device that the test plays.
 type gateway struct {
+	*program
 	device *simulator.Pty
 	dir    string
-	log    *output
 }
 
 type portNumbers = ipc.PortStatus
@@ -39,13 +39,18 @@ func startGateway(t *testing.T, settings ...string) *gateway {
 	for _, line := range settings {
 		config += "    " + line + "\n"
 	}
-	path := filepath.Join(g.dir, "c.yaml")
-	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(g.dir, "c.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	g.log = g.background(t, syscall.SIGTERM, "run", "--config", path)
-	g.await(t, "the port is open", func(p portNumbers) bool { return p.State == ipc.Open })
+	g.run(t)
 	return g
+}
+
+// run starts the supervisor, again after it has ended, and waits until its port is open.
+func (g *gateway) run(t *testing.T) {
+	t.Helper()
+	g.program = g.background(t, "run", "--config", filepath.Join(g.dir, "c.yaml"))
+	g.await(t, "the port is open", func(p portNumbers) bool { return p.State == ipc.Open })
 }
 
 // supervisor is a verb of the gateway's supervisor, to be run.
@@ -55,34 +60,74 @@ func (g *gateway) supervisor(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// background runs a verb until the test ends, when it gets a signal and must exit with 0.
-func (g *gateway) background(t *testing.T, end syscall.Signal, args ...string) *output {
+// program is a verb that runs beside the test.
+type program struct {
+	*output // what it prints
+	errors  *output
+	process *os.Process
+	ended   chan struct{} // closed when it has; err is set then
+	err     error
+}
+
+// background runs a verb until it ends or the test does, when it is asked to end and must do so with exit code 0.
+func (g *gateway) background(t *testing.T, args ...string) *program {
 	t.Helper()
 	cmd := g.supervisor(args...)
-	out := &output{}
-	errs := &output{}
-	cmd.Stdout, cmd.Stderr = out, errs
+	p := &program{output: &output{}, errors: &output{}, ended: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = p.output, p.errors
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	p.process = cmd.Process
+	go func() {
+		p.err = cmd.Wait()
+		close(p.ended)
+	}()
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(end)
-		late := time.AfterFunc(patience, func() { _ = cmd.Process.Signal(syscall.SIGQUIT) })
+		select {
+		case <-p.ended:
+			return // the test has looked at how
+		default:
+		}
+		_ = p.process.Signal(syscall.SIGTERM)
+		late := time.AfterFunc(patience, func() { _ = p.process.Signal(syscall.SIGQUIT) })
 		defer late.Stop()
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("supervisor %s: %v\n%s", args[0], err, errs)
+		if <-p.ended; p.err != nil {
+			t.Errorf("supervisor %s: %v\n%s", args[0], p.err, p.errors)
 		}
 	})
 	if args[0] == "tap" {
-		waitUntil(t, "the tap listens", func() bool { return strings.Contains(errs.String(), "listening") })
+		waitUntil(t, "the tap listens", func() bool { return strings.Contains(p.errors.String(), "listening") })
 	}
-	return out
+	return p
 }
 
 // tap runs supervisor tap, and returns its output when it misses nothing any more.
 func (g *gateway) tap(t *testing.T, args ...string) *output {
 	t.Helper()
-	return g.background(t, syscall.SIGTERM, append([]string{"tap"}, args...)...)
+	return g.background(t, append([]string{"tap"}, args...)...).output
+}
+
+// mustRun runs a verb that must succeed, with some input.
+func (g *gateway) mustRun(t *testing.T, input []byte, args ...string) []byte {
+	t.Helper()
+	cmd := g.supervisor(args...)
+	var errs bytes.Buffer
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(input), &errs
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("supervisor %s: %v\n%s", strings.Join(args, " "), err, errs.Bytes())
+	}
+	return out
+}
+
+// status is the whole status document.
+func (g *gateway) status() (s ipc.Status, err error) {
+	document, err := g.supervisor("status", "--json").Output()
+	if err != nil {
+		return s, err
+	}
+	return s, json.Unmarshal(document, &s)
 }
 
 // await waits until the status of the port is as it should be.
@@ -95,14 +140,9 @@ func (g *gateway) await(t *testing.T, what string, met func(portNumbers) bool) {
 		}
 	}()
 	waitUntil(t, what, func() bool {
-		document, err := g.supervisor("status", "--json").Output()
-		if err != nil {
-			last = err.Error()
-			return false
-		}
-		last = string(document)
-		var s ipc.Status
-		return json.Unmarshal(document, &s) == nil && len(s.Ports) == 1 && met(s.Ports[0])
+		s, err := g.status()
+		last = fmt.Sprintf("status %+v, error %v", s, err)
+		return err == nil && len(s.Ports) == 1 && met(s.Ports[0])
 	})
 }
 

@@ -97,6 +97,8 @@ func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *spawner, 
 	if s.options.Ready != nil {
 		s.options.Ready(ipc.BrokerStatus{URL: s.broker.URL()})
 	}
+	stopping := context.AfterFunc(ctx, func() { s.log.Info("stopping") })
+	defer stopping()
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return hangups.Run(running) })
 	for _, p := range ports {
