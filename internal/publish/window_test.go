@@ -1,0 +1,51 @@
+package publish
+
+import "testing"
+
+func TestWindowSettlesInOrder(t *testing.T) {
+	w := new(window)
+	for mark := range uint64(4) {
+		w.push(slot{mark: mark, size: 10})
+	}
+	for _, step := range []struct {
+		settle uint64
+		mark   uint64
+		moved  bool
+	}{
+		{2, 0, false}, // the oldest is not done
+		{0, 0, true},
+		{0, 0, false}, // acknowledged twice
+		{1, 2, true},  // and with it 2, which was done before
+		{9, 0, false}, // never sent
+		{3, 3, true},
+	} {
+		mark, moved := w.settle(step.settle)
+		if mark != step.mark || moved != step.moved {
+			t.Errorf("settle(%d) = %d, %t, want %d, %t", step.settle, mark, moved, step.mark, step.moved)
+		}
+	}
+	if !w.empty() || w.bytes != 0 {
+		t.Errorf("the window holds %d messages and %d bytes after all were settled", w.tail-w.head, w.bytes)
+	}
+}
+
+func TestWindowIsBounded(t *testing.T) {
+	w := new(window)
+	if w.full(windowBytes + 1) {
+		t.Error("an empty window refuses a long message, which would then never be sent")
+	}
+	w.push(slot{size: windowBytes - 1})
+	if w.full(1) || !w.full(2) {
+		t.Errorf("with %d bytes under way: full(1) = %t, full(2) = %t, want false, true", w.bytes, w.full(1), w.full(2))
+	}
+	for !w.full(0) {
+		w.push(slot{})
+	}
+	if n := w.tail - w.head; n != windowMessages {
+		t.Errorf("the window is full with %d messages, want %d", n, windowMessages)
+	}
+	w.settle(0)
+	if w.full(windowBytes) {
+		t.Error("the window is full after its oldest message was settled")
+	}
+}

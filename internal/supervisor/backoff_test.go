@@ -1,0 +1,48 @@
+package supervisor
+
+import (
+	"testing"
+	"time"
+)
+
+func TestBackoffCurve(t *testing.T) {
+	b := backoff{random: func() float64 { return 0.5 }} // in the middle: no variation
+	for i, want := range []time.Duration{0, 100, 200, 400, 800, 1600, 3200, 5000, 5000} {
+		if got := b.next(time.Second, false); got != want*time.Millisecond {
+			t.Errorf("death %d: wait %s, want %s", i+1, got, want*time.Millisecond)
+		}
+	}
+	for range 1000 { // never gives up, never overflows
+		if got := b.next(0, false); got != backoffCap {
+			t.Fatalf("wait %s, want the cap", got)
+		}
+	}
+	if got := b.next(longLife, false); got != 0 {
+		t.Errorf("after a long life: wait %s, want none", got)
+	}
+	if got := b.next(0, false); got != backoffFirst {
+		t.Errorf("the death after that: wait %s, want %s", got, backoffFirst)
+	}
+}
+
+func TestBackoffIsVaried(t *testing.T) {
+	for _, c := range []struct {
+		random float64
+		want   time.Duration
+	}{{0, 75 * time.Millisecond}, {0.999999, 125 * time.Millisecond}} {
+		b := backoff{random: func() float64 { return c.random }, deaths: 1}
+		if got := b.next(0, false).Round(time.Millisecond); got != c.want {
+			t.Errorf("with random %g: wait %s, want %s", c.random, got, c.want)
+		}
+	}
+}
+
+func TestKilledFromOutside(t *testing.T) {
+	b := backoff{random: func() float64 { return 0.5 }, deaths: 5}
+	if got := b.next(time.Second, true); got != 0 {
+		t.Errorf("a worker that was at work and was killed waits %s", got)
+	}
+	if got := b.next(atWork/2, true); got == 0 {
+		t.Error("a worker that was killed as soon as it was ready is started again without a wait")
+	}
+}
