@@ -119,7 +119,13 @@ func notes(p ipc.PortStatus) []string {
 	return list
 }
 
-func count(frames, bytes uint64) string { return fmt.Sprintf("%d frames, %s", frames, size(bytes)) }
+func count(frames, bytes uint64) string {
+	unit := "frames"
+	if frames == 1 {
+		unit = "frame"
+	}
+	return fmt.Sprintf("%d %s, %s", frames, unit, size(bytes))
+}
 
 func size(n uint64) string {
 	const units = "KMGT"
