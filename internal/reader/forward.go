@@ -19,8 +19,10 @@ const (
 	// stalled is how long frames wait for room in a full queue, and with them the reader, before they are given up:
 	// a device that is gone for days must not stop what another one says.
 	stalled = 2 * time.Second
-	// glance is how often a full queue is looked at.
+	// glance is how often a full queue is looked at while a frame waits for it, and peek how often once frames were given
+	// up, when a look is all that a frame gets.
 	glance = 5 * time.Millisecond
+	peek   = 20 * time.Millisecond
 	// fewest is how much room a queue must have for frames to be sent without waiting for each. It is ample for what
 	// other senders may add meanwhile.
 	fewest = 64
@@ -133,7 +135,7 @@ func (f *forwarder) admit(ctx context.Context) error {
 		f.credit--
 		return nil
 	}
-	if f.lost && time.Since(f.looked) < stalled/8 {
+	if f.lost && time.Since(f.looked) < peek {
 		return errQueueFull
 	}
 	f.waits()
@@ -143,17 +145,23 @@ func (f *forwarder) admit(ctx context.Context) error {
 		f.looked = time.Now()
 		return err
 	}
-	for {
+	for sure := false; ; {
 		waiting, err := f.waiting(wait)
 		if err != nil {
 			return err
 		}
 		f.looked = time.Now()
-		if room := f.target.MaxMessages - waiting; room > 0 {
-			if room >= fewest {
-				f.credit = room/2 - 1
-			}
+		switch room := f.target.MaxMessages - waiting; {
+		case room >= fewest:
+			f.credit = room/2 - 1
 			return nil
+		case room > 1, room == 1 && sure:
+			return nil
+		case room == 1:
+			// The count can lag behind what was stored a moment ago.
+			sure = true
+			time.Sleep(time.Millisecond)
+			continue
 		}
 		if f.lost {
 			return errQueueFull
