@@ -72,6 +72,9 @@ type Credentials struct {
 	Root        string `json:"root,omitempty"` // of the gateway's subjects
 }
 
+// passedOn is what a worker gets of the supervisor's environment.
+var passedOn = []string{"PATH", "HOME", "LANG", "TZ", "USER"}
+
 // Environ is the environment of a worker's process: its own variables, and of the supervisor's only what every
 // program needs.
 func Environ(worker string, ports []string, c Credentials, spec *Spec) ([]string, error) {
@@ -80,7 +83,7 @@ func Environ(worker string, ports []string, c Credentials, spec *Spec) ([]string
 		EnvInboxPrefix + "=" + c.InboxPrefix, EnvRoot + "=" + c.Root,
 		EnvWorker + "=" + worker, EnvPorts + "=" + strings.Join(ports, ","),
 	}
-	for _, name := range []string{"PATH", "HOME", "LANG", "TZ", "USER"} {
+	for _, name := range passedOn {
 		if v, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+v)
 		}
