@@ -19,10 +19,10 @@ func (b *Broker) RoleGrant(role ipc.Role) Grant {
 		g.Publish = append(g.Publish, readHistory(s.History())...)
 	case ipc.RoleSend:
 		g.Account = Control
-		g.Publish = append(g.Publish, s.Tx("*"))
+		g.Publish = append(g.Publish, s.Tx("*"), s.Control("*"))
 	case ipc.RoleAdmin:
 		g.Account = Control
-		g.Publish = append(g.Publish, s.Tx("*"), s.Root+"."+ipc.Supervisor+".>", "$SRV.>", "$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST")
+		g.Publish = append(g.Publish, s.Tx("*"), s.Control("*"), s.Root+"."+ipc.Supervisor+".>", "$SRV.>", "$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST")
 		for _, q := range b.plan {
 			g.Publish = append(g.Publish, manageStream(q.name)...)
 		}

@@ -107,6 +107,12 @@ func notes(p ipc.PortStatus) []string {
 	if p.Error != "" {
 		list = append(list, p.Error)
 	}
+	if p.LineChanged {
+		list = append(list, "the line settings were changed, until the port opens again")
+	}
+	if e := p.LineErrors; e != (ipc.LineErrors{}) {
+		list = append(list, fmt.Sprintf("line errors since it opened: %d overrun, %d framing, %d parity, %d breaks", e.Overrun, e.Framing, e.Parity, e.Break))
+	}
 	if n := p.Rx.LostHistory; n > 0 {
 		list = append(list, fmt.Sprintf("%d received frames could not be kept in the history", n))
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/serialvisor/serialvisor/internal/devices"
 	"github.com/serialvisor/serialvisor/internal/frame"
 	"github.com/serialvisor/serialvisor/internal/serialio"
 )
@@ -56,14 +57,12 @@ type History struct {
 	SyncAlways bool          // at once
 }
 
-// LineSettings are how a port's bits stand on the line.
-type LineSettings = serialio.LineSettings
-
 // Port is one serial port.
 type Port struct {
 	Name      string
-	Device    string // path
-	Line      LineSettings
+	Device    string            // path; empty if USB says which
+	USB       *devices.Identity // what to look for, wherever it turns up; or nil
+	Settings  serialio.Settings
 	Framing   frame.Spec
 	ForwardTo []string // ports for which received frames are queued
 	Queue     Queue
@@ -93,10 +92,10 @@ func defaults(path string) *Config {
 // defaultPort is a Port as it is when the file says nothing but its name.
 func defaultPort(name string) Port {
 	return Port{
-		Name:    name,
-		Line:    LineSettings{Baud: 115200, DataBits: 8, Parity: serialio.ParityNone, StopBits: 1},
-		Framing: frame.Default(),
-		Queue:   Queue{Storage: File, MaxMessages: 10000},
+		Name:     name,
+		Settings: serialio.DefaultSettings(),
+		Framing:  frame.Default(),
+		Queue:    Queue{Storage: File, MaxMessages: 10000},
 	}
 }
 

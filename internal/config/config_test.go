@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/serialvisor/serialvisor/internal/frame"
+	"github.com/serialvisor/serialvisor/internal/serialio"
 )
 
 // TestExample guards that the file which users copy is valid and names every key.
@@ -32,7 +33,8 @@ func TestExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, key := range []string{"name", "subject_root", "state_dir", "log", "level", "format", "broker", "listen", "history", "storage", "max_age",
-		"max_bytes", "sync", "ports", "device", "baud", "data_bits", "parity", "stop_bits", "framing", "type", "delimiter", "idle_flush",
+		"max_bytes", "sync", "ports", "device", "baud", "data_bits", "parity", "stop_bits", "framing", "type", "delimiter", "idle_flush", "usb", "vid", "pid", "serial", "interface", "flow_control", "dtr", "rts", "low_latency", "rs485", "enabled", "rts_on_send",
+		"delay_before_ms", "delay_after_ms",
 		"forward_to", "queue", "max_messages"} {
 		if !strings.Contains(string(text), key+":") {
 			t.Errorf("the example does not show %s", key)
@@ -46,7 +48,11 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Port{
-		Name: "gps", Device: "/dev/ttyUSB0", Line: LineSettings{Baud: 115200, DataBits: 8, Parity: "none", StopBits: 1},
+		Name: "gps", Device: "/dev/ttyUSB0",
+		Settings: serialio.Settings{
+			Line: serialio.LineSettings{Baud: 115200, DataBits: 8, Parity: "none", StopBits: "1", FlowControl: "none"},
+			DTR:  serialio.On, RTS: serialio.On, LowLatency: true, RS485: serialio.RS485{RTSOnSend: true},
+		},
 		Framing: frame.Default(), Queue: Queue{Storage: File, MaxMessages: 10000},
 	}
 	if !reflect.DeepEqual(c.Ports, []Port{want}) {
@@ -88,7 +94,7 @@ ports:
 	if want := (Queue{Memory, 5, time.Hour}); a.Queue != want || !reflect.DeepEqual(a.ForwardTo, []string{"b"}) {
 		t.Errorf("port a is %+v", a)
 	}
-	if want := (LineSettings{Baud: 115200, DataBits: 7, Parity: "odd", StopBits: 2}); b.Line != want || b.Queue.Storage != None || !reflect.DeepEqual(b.ForwardTo, []string{"a", "b"}) {
+	if want := (serialio.LineSettings{Baud: 115200, DataBits: 7, Parity: "odd", StopBits: "2", FlowControl: "none"}); b.Settings.Line != want || b.Queue.Storage != None || !reflect.DeepEqual(b.ForwardTo, []string{"a", "b"}) {
 		t.Errorf("port b is %+v", b)
 	}
 }
@@ -100,7 +106,7 @@ func TestProblems(t *testing.T) {
 		{"", "f:1:1: ports: missing; name at least one, as in ports: {gps: {device: /dev/ttyUSB0}}"},
 		{"ports: {}", "f:1:8: ports: there are none; name at least one, as in ports: {gps: {device: /dev/ttyUSB0}}"},
 		{"ports: [gps]", "f:1:8: ports: a list is not a mapping; write keys and values, as in {key: value}"},
-		{"ports: {gps: {baud: 9600}}", "f:1:9: ports.gps.device: missing; set it to a path such as /dev/ttyUSB0 or /dev/serial/by-id/…"},
+		{"ports: {gps: {baud: 9600}}", "f:1:9: ports.gps.device: missing; set it to a path such as /dev/ttyUSB0 or /dev/serial/by-id/…, or say usb: {vid: …, pid: …}"},
 		{"nam: x\nports: {a: {device: x}}", "f:1:1: nam: unknown key; did you mean name?"},
 		{"workers: {}\nports: {a: {device: x}}", "f:1:1: workers: unknown key; there are name, subject_root, state_dir, log, broker, history, ports"},
 		{"name: a b\nports: {a: {device: x}}", `f:1:7: name: "a b" cannot be a name; use letters, digits, - and _`},
@@ -111,9 +117,26 @@ func TestProblems(t *testing.T) {
 		{"history: {sync: -1s}\nports: {a: {device: x}}", `f:1:17: history.sync: "-1s" is not known; write a duration such as 2s, or always`},
 		{"ports: {supervisor: {device: x}}", "f:1:9: ports.supervisor: the name is taken by the supervisor itself; choose another"},
 		{port("baud: fast"), `f:1:37: ports.gps.baud: "fast" is not a baud rate; use a number such as 9600 or 115200`},
-		{port("baud: 9601"), "f:1:37: ports.gps.baud: 9601 is not a standard baud rate; near it: 9600 19200"},
+		{port("baud: 0"), "f:1:37: ports.gps.baud: 0 is no baud rate; it can be from 1 to 50000000"},
+		{port("baud: 1000000000"), "f:1:37: ports.gps.baud: 1000000000 is no baud rate; it can be from 1 to 50000000"},
+		{port("baud: [9600]"), "f:1:37: ports.gps.baud: a list is not a single value"},
 		{port("data_bits: 9"), `f:1:42: ports.gps.data_bits: "9" is not a whole number from 5 to 8`},
-		{port("parity: maybe"), `f:1:39: ports.gps.parity: "maybe" is not known; use none, odd or even`},
+		{port("parity: maybe"), `f:1:39: ports.gps.parity: "maybe" is not known; use none, odd, even, mark or space`},
+		{port("stop_bits: 3"), `f:1:42: ports.gps.stop_bits: "3" is not known; use 1, 1.5 or 2`},
+		{port("stop_bits: 1.5"), "f:1:42: ports.gps.stop_bits: 1.5 stop bits go with data_bits: 5 alone; use 1 or 2"},
+		{port("data_bits: 5, stop_bits: 2"), "f:1:56: ports.gps.stop_bits: with data_bits: 5 a second stop bit is half a one; use 1.5"},
+		{port("flow_control: hard"), `f:1:45: ports.gps.flow_control: "hard" is not known; use none, rtscts or xonxoff`},
+		{port("flow_control: rtscts, rts: off"), "f:1:58: ports.gps.rts: off does not go with flow_control: rtscts, where the driver switches RTS; leave it out"},
+		{port("flow_control: rtscts, rs485: {enabled: true}"), "f:1:60: ports.gps.rs485: it does not go with flow_control: rtscts, as RTS switches the transceiver; use flow_control: none"},
+		{port("dtr: up"), `f:1:36: ports.gps.dtr: "up" is not known; use on, off or keep`},
+		{port("low_latency: 1ms"), `f:1:44: ports.gps.low_latency: "1ms" is not known; use true or false`},
+		{port("rs485: {delay_after_ms: 5}"), "f:1:38: ports.gps.rs485.enabled: missing; use true or false"},
+		{port("rs485: true"), `f:1:38: ports.gps.rs485: "true" is not a mapping; write keys and values, as in {key: value}`},
+		{port("usb: {vid: 0403}"), "f:1:36: ports.gps.usb: device: and usb: both say which device it is; leave one out"},
+		{"ports: {gps: {usb: {vid: xyz, pid: 403}}}", `f:1:26: ports.gps.usb.vid: "xyz" is not four hexadecimal digits, such as "0403"` + "\n" +
+			`f:1:36: ports.gps.usb.pid: "403" is not four hexadecimal digits, such as "0403"`},
+		{"ports: {gps: {usb: {}}}", "f:1:20: ports.gps.usb: it names nothing; use vid, pid, serial or interface, as `supervisor ports` shows them"},
+		{"ports: {a: {usb: {vid: 10c4}}, b: {usb: {vid: 10C4}}}", "f:1:41: ports.b.usb: usb 10c4 is the device of port a too, in line 1; a device belongs to one port, which many programs can use"},
 		{port("framing: {type: raw, delimiter: x}"), "f:1:63: ports.gps.framing.delimiter: raw framing has no delimiter; leave it out, or use type: line"},
 		{port(`framing: {type: line, delimiter: ""}`), `f:1:64: ports.gps.framing.delimiter: "" has 0 bytes; a delimiter has 1 to 16, as in "\r\n" with double quotes`},
 		{port("framing: {type: line, max_bytes: 9MiB}"), `f:1:64: ports.gps.framing.max_bytes: "9MiB" is out of range; it can be from 1B to 8MiB`},

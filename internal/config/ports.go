@@ -1,25 +1,16 @@
 package config
 
 import (
-	"fmt"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/serialvisor/serialvisor/internal/frame"
 	"github.com/serialvisor/serialvisor/internal/ipc"
-	"github.com/serialvisor/serialvisor/internal/serialio"
 )
-
-// bauds are the rates that tarm/serial sets.
-var bauds = []int{
-	50, 75, 110, 134, 150, 200, 300, 600, 1200, 1800, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400, 460800, 500000, 576000, 921600,
-	1000000, 1152000, 1500000, 2000000, 2500000, 3000000, 3500000, 4000000,
-}
 
 var portPattern = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
 
@@ -52,39 +43,30 @@ func (c *collector) ports(key string, n ast.Node, conf *Config) {
 // port takes one port.
 func (c *collector) port(key string, keyNode, n ast.Node, p *Port) portNodes {
 	var nodes portNodes
-	present := c.mapping(n, key,
-		field{"device", func(key string, n ast.Node) {
+	fields := []field{
+		{"device", func(key string, n ast.Node) {
 			nodes.device = n
 			c.str(&p.Device)(key, n)
 		}},
-		field{"baud", c.baud(&p.Line.Baud)},
-		field{"data_bits", c.number(5, 8, func(v int64) { p.Line.DataBits = int(v) })},
-		field{"parity", c.choice([]string{serialio.ParityNone, serialio.ParityOdd, serialio.ParityEven}, func(s string) { p.Line.Parity = s })},
-		field{"stop_bits", c.number(1, 2, func(v int64) { p.Line.StopBits = int(v) })},
-		field{"framing", func(key string, n ast.Node) { c.framing(key, n, &p.Framing) }},
-		field{"forward_to", func(key string, n ast.Node) { nodes.forward = c.forward(key, n, p) }},
-		field{"queue", func(key string, n ast.Node) { c.queue(key, n, &p.Queue) }},
-	)
-	if !present["device"] && isMapping(n) {
-		c.fail(keyNode, key+".device", "missing; set it to a path such as /dev/ttyUSB0 or /dev/serial/by-id/…")
+		{"usb", func(key string, n ast.Node) {
+			nodes.device = n
+			p.USB = c.usb(key, n)
+		}},
+		{"framing", func(key string, n ast.Node) { c.framing(key, n, &p.Framing) }},
+		{"forward_to", func(key string, n ast.Node) { nodes.forward = c.forward(key, n, p) }},
+		{"queue", func(key string, n ast.Node) { c.queue(key, n, &p.Queue) }},
 	}
+	at := map[string]ast.Node{}
+	present := c.mapping(n, key, append(fields, c.settings(&p.Settings, at)...)...)
+	switch {
+	case !isMapping(n):
+	case !present["device"] && !present["usb"]:
+		c.fail(keyNode, key+".device", "missing; set it to a path such as /dev/ttyUSB0 or /dev/serial/by-id/…, or say usb: {vid: …, pid: …}")
+	case present["device"] && present["usb"]:
+		c.fail(nodes.device, key+".usb", "device: and usb: both say which device it is; leave one out")
+	}
+	c.checkSettings(key, at, p.Settings)
 	return nodes
-}
-
-func (c *collector) baud(to *int) func(string, ast.Node) {
-	return func(key string, n ast.Node) {
-		v, err := strconv.Atoi(text(n))
-		if !isScalar(n) || err != nil {
-			c.fail(n, key, "%s is not a baud rate; use a number such as 9600 or 115200", described(n))
-			return
-		}
-		if i, found := slices.BinarySearch(bauds, v); !found {
-			near := bauds[max(0, i-1):min(len(bauds), i+1)]
-			c.fail(n, key, "%d is not a standard baud rate; near it: %s", v, strings.Trim(fmt.Sprint(near), "[]"))
-			return
-		}
-		*to = v
-	}
 }
 
 // framing takes a name or a mapping.
@@ -154,24 +136,30 @@ func (c *collector) queue(key string, n ast.Node, q *Queue) {
 	)
 }
 
-// checkDevices finds two ports with one device, by its path and where it leads to.
+// checkDevices finds two ports with one device, by its path and where it leads to, or by what is looked for.
 func (c *collector) checkDevices(ports []Port, nodes []portNodes) {
 	owners := map[string]int{}
 	for i, p := range ports {
-		if p.Device == "" {
+		key, name, same := "device", p.Device, ""
+		switch {
+		case p.USB != nil:
+			key, name = "usb", p.USB.String()
+			same = name
+		case p.Device != "":
+			same = filepath.Clean(p.Device)
+			if real, err := filepath.EvalSymlinks(same); err == nil {
+				same = real
+			}
+		default:
 			continue
 		}
-		path := filepath.Clean(p.Device)
-		if real, err := filepath.EvalSymlinks(path); err == nil {
-			path = real
-		}
-		if first, taken := owners[path]; taken {
+		if first, taken := owners[same]; taken {
 			line, _ := position(nodes[first].device)
-			c.fail(nodes[i].device, "ports."+p.Name+".device", "%s is the device of port %s too, in line %d; a device belongs to one port, which many programs can use",
-				p.Device, ports[first].Name, line)
+			c.fail(nodes[i].device, "ports."+p.Name+"."+key, "%s is the device of port %s too, in line %d; a device belongs to one port, which many programs can use",
+				name, ports[first].Name, line)
 			continue
 		}
-		owners[path] = i
+		owners[same] = i
 	}
 }
 

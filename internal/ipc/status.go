@@ -59,7 +59,7 @@ type PortStatus struct {
 	Name       string     `json:"name"`
 	Device     string     `json:"device"`
 	State      State      `json:"state"`
-	Line       string     `json:"line"`      // "9600 8N1"
+	Line       string     `json:"line"`      // "9600 8N1": as set by the driver while the port is open, else as configured
 	Delimiter  string     `json:"delimiter"` // what framing removed behind each received frame; JSON-escaped
 	Session    string     `json:"session"`
 	Since      time.Time  `json:"since"`
@@ -67,6 +67,10 @@ type PortStatus struct {
 	Rx         RxStatus   `json:"rx"`
 	Tx         TxStatus   `json:"tx"`
 	LineErrors LineErrors `json:"line_errors"`
+
+	LineChanged bool        `json:"line_changed,omitempty"` // by a control request, until the port opens again
+	LowLatency  bool        `json:"low_latency"`            // whether the driver has that mode, and it is on
+	Modem       *ModemLines `json:"modem,omitempty"`        // nil where the driver has none, and while the port is not open
 }
 
 // RxStatus counts what a port has received since the supervisor started.
@@ -85,7 +89,17 @@ type TxStatus struct {
 	Expired uint64 `json:"expired"`
 }
 
-// LineErrors are the driver's error counters, zero where the driver has none.
+// ModemLines are the lines beside data; DTR and RTS are ours, the others the device's.
+type ModemLines struct {
+	DTR bool `json:"dtr"`
+	RTS bool `json:"rts"`
+	CTS bool `json:"cts"`
+	DSR bool `json:"dsr"`
+	DCD bool `json:"dcd"`
+	RI  bool `json:"ri"`
+}
+
+// LineErrors are the driver's error counters since the port opened, zero where the driver has none.
 type LineErrors struct {
 	Overrun uint64 `json:"overrun"`
 	Framing uint64 `json:"framing"`

@@ -28,6 +28,9 @@ func (s Subjects) State(port string) string { return s.Root + "." + port + ".sta
 // Expired is where frames are published that were accepted and then could not be sent.
 func (s Subjects) Expired(port string) string { return s.Root + "." + port + ".expired" }
 
+// Control is the request subject of a port's line: settings, modem lines, break, flush.
+func (s Subjects) Control(port string) string { return s.Root + "." + port + ".control" }
+
 // Status is the request subject that answers with a Status.
 func (s Subjects) Status() string { return s.Root + "." + Supervisor + ".status" }
 

@@ -12,6 +12,10 @@ var (
 	ErrBusy    = errors.New("device is in use")
 	// ErrHangup is what a worker meets when the device went away while it was open.
 	ErrHangup = errors.New("device hung up")
+	// ErrRefused says that a driver took line settings and made others of them.
+	ErrRefused = errors.New("the driver refused the line settings")
+	// ErrUnsupported says that a driver does not have what was asked for.
+	ErrUnsupported = errors.New("the driver does not have it")
 )
 
 // hintError adds what the user can do about an error.

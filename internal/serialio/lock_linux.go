@@ -12,6 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// checkFree refuses a device that another program has locked, without opening it: each open(2) would raise DTR on the
+// other's line, and a busy port is tried again and again.
+func checkFree(device string) error {
+	var st unix.Stat_t
+	if unix.Stat(device, &st) == nil {
+		if _, locked := lockHolder(&st); locked {
+			return fmt.Errorf("open %s: %w%s", device, ErrBusy, holderOf(device))
+		}
+	}
+	return nil
+}
+
 // lock makes the device ours against every program that asks: flock(2) stops a second locker, even root, and ends with
 // the descriptor. A device that another program has made exclusive with TIOCEXCL is busy too, although root could open it.
 func lock(fd int, device string) error {
@@ -51,7 +63,7 @@ func holderOf(device string) string {
 	if unix.Stat(device, &st) != nil {
 		return ""
 	}
-	pid := lockHolder(&st)
+	pid, _ := lockHolder(&st)
 	if unix.Kill(pid, 0) == unix.ESRCH || pid == 0 {
 		pid = opener(&st) // a child of who took the lock has it now, or the holder cannot be seen
 	}
@@ -77,11 +89,12 @@ func named(pid int) string {
 //
 //	1: FLOCK  ADVISORY  WRITE 4711 00:18:5 0 EOF
 //
-// with the pid and the file system's major:minor (hexadecimal) and inode.
-func lockHolder(st *unix.Stat_t) int {
+// with the pid and the file system's major:minor (hexadecimal) and inode. The pid is 0 for a holder in another pid
+// namespace.
+func lockHolder(st *unix.Stat_t) (pid int, locked bool) {
 	f, err := os.Open("/proc/locks")
 	if err != nil {
-		return 0
+		return 0, false
 	}
 	defer func() { _ = f.Close() }()
 	file := fmt.Sprintf("%02x:%02x:%d", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino)
@@ -90,10 +103,10 @@ func lockHolder(st *unix.Stat_t) int {
 		fields := strings.Fields(lines.Text())
 		if len(fields) >= 6 && fields[1] == "FLOCK" && fields[5] == file {
 			pid, _ := strconv.Atoi(fields[4])
-			return pid // 0 for a holder in another pid namespace
+			return pid, true
 		}
 	}
-	return 0
+	return 0, false
 }
 
 // opener looks for another process that has the device open.

@@ -24,10 +24,13 @@ import (
 // close discards what the device has sent. They are plain numbers and not os.Files, because the runtime's poller would
 // wake the owner for every byte that arrives.
 type Port struct {
-	device string
-	keeper int
+	device       string
+	line         LineSettings // as the driver has set them
+	lowLatency   bool         // as the driver has set it
+	errorsBefore LineErrors   // what the driver had counted before
 
-	mu     sync.Mutex // guards reader and writer: none is closed while it is being lent
+	mu     sync.Mutex // guards the descriptors: none is closed while it is being lent
+	keeper int
 	reader int
 	writer int
 }
@@ -37,7 +40,7 @@ const openFlags = unix.O_RDWR | unix.O_NOCTTY | unix.O_CLOEXEC | unix.O_NONBLOCK
 // Open opens, locks and configures a device. It can block in the kernel for as long as the driver likes, so callers
 // that must not wait run it aside. Errors wrap ErrMissing, ErrBusy or neither, see there, and name the remedy where
 // there is one.
-func Open(device string, s LineSettings) (_ *Port, err error) {
+func Open(device string, s Settings) (_ *Port, err error) {
 	p := &Port{device: device, keeper: -1, reader: -1, writer: -1}
 	defer func() {
 		if err != nil {
@@ -47,10 +50,14 @@ func Open(device string, s LineSettings) (_ *Port, err error) {
 	if err := checkSerial(device); err != nil {
 		return nil, err
 	}
+	if err := checkFree(device); err != nil {
+		return nil, err
+	}
 	if p.keeper, err = open(device); err != nil {
 		return nil, err
 	}
-	if _, err := unix.IoctlGetTermios(p.keeper, unix.TCGETS); err != nil {
+	before, err := unix.IoctlGetTermios(p.keeper, unix.TCGETS2)
+	if err != nil {
 		if errors.Is(err, unix.EIO) {
 			return nil, fmt.Errorf("open %s: %w: it hung up", device, ErrMissing)
 		}
@@ -60,11 +67,9 @@ func Open(device string, s LineSettings) (_ *Port, err error) {
 	if err := lock(p.keeper, device); err != nil {
 		return nil, err
 	}
-	port, err := serial.OpenPort(&serial.Config{
-		Name: device, Baud: s.Baud, Size: byte(s.DataBits), StopBits: serial.StopBits(s.StopBits), Parity: tarmParity[s.Parity],
-	})
+	port, err := serial.OpenPort(tarmConfig(device, s.Line))
 	if err != nil {
-		return nil, fmt.Errorf("open %s: set %s: %w", device, s, err)
+		return nil, openError(device, fmt.Errorf("set %s: %w", s.Line, cause(err)))
 	}
 	// A tarm port that is kept sits in the runtime's poller; the settings stay with the device when it is closed.
 	defer func() { _ = port.Close() }()
@@ -76,12 +81,42 @@ func Open(device string, s LineSettings) (_ *Port, err error) {
 			return nil, fmt.Errorf("open %s: %w: it was replaced meanwhile", device, ErrMissing)
 		}
 	}
-	if err := verify(p.keeper, device, s); err != nil {
-		return nil, err
+	if err := p.set(s, decodeLine(before)); err != nil {
+		return nil, openError(device, err)
 	}
 	exclude(p.keeper)
 	return p, nil
 }
+
+// set gives the device all settings. Nobody has a descriptor yet.
+func (p *Port) set(s Settings, before LineSettings) (err error) {
+	if p.line, err = configure(p.keeper, s.Line); err != nil {
+		return err
+	}
+	if err := setRS485(p.keeper, s.RS485); err != nil {
+		return err
+	}
+	if err := initModemLines(p.keeper, s); err != nil {
+		return err
+	}
+	if p.lowLatency, err = tuneDriver(p.keeper, s.LowLatency); err != nil {
+		return err
+	}
+	if p.errorsBefore, err = lineErrors(p.keeper); err != nil {
+		return err
+	}
+	if before != p.line && !isPty(p.keeper) {
+		// What came in since open(2) was received with other settings, so it is not what the device has said.
+		return unix.IoctlSetInt(p.keeper, unix.TCFLSH, unix.TCIFLUSH)
+	}
+	return nil
+}
+
+// Line is the line settings as the driver has set them when the port opened.
+func (p *Port) Line() LineSettings { return p.line }
+
+// LowLatency says whether the driver passes received bytes on at once, as far as it tells.
+func (p *Port) LowLatency() bool { return p.lowLatency }
 
 // Keeper is the descriptor to watch for a hang-up. It stays the port's, and is not to be used after Close.
 func (p *Port) Keeper() int { return p.keeper }
@@ -103,26 +138,27 @@ func (p *Port) lend(fd *int, use func(fd uintptr) error) error {
 }
 
 // Close gives the device back. Output that the device did not take is discarded, as the kernel would wait 30 s for it
-// otherwise; even so a driver may block, so callers that must not wait run it aside.
+// otherwise; even so a driver may block, so callers that must not wait run it aside. Nothing can be lent from the moment
+// that it is called.
 func (p *Port) Close() {
-	// All three fail when the device is gone, and then do not matter.
+	// All fail when the device is gone, and then do not matter.
 	_ = unix.IoctlSetInt(p.keeper, unix.TCFLSH, unix.TCOFLUSH)
 	_ = unix.IoctlSetInt(p.keeper, unix.TIOCNXCL, 0)
 	p.closeAll()
 }
 
+// closeAll closes outside the lock: a close that blocks must not make a borrower wait.
 func (p *Port) closeAll() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, fd := range []*int{&p.writer, &p.reader, &p.keeper} {
-		if *fd >= 0 {
-			_ = unix.Close(*fd)
-			*fd = -1
+	fds := []int{p.writer, p.reader, p.keeper}
+	p.writer, p.reader, p.keeper = -1, -1, -1
+	p.mu.Unlock()
+	for _, fd := range fds {
+		if fd >= 0 {
+			_ = unix.Close(fd)
 		}
 	}
 }
-
-var tarmParity = map[string]serial.Parity{ParityNone: serial.ParityNone, ParityOdd: serial.ParityOdd, ParityEven: serial.ParityEven}
 
 // checkSerial refuses what is plainly no serial device before it is opened: to open a FIFO or a tape can have effects.
 func checkSerial(device string) error {
@@ -188,6 +224,15 @@ func permissionHint(device string) string {
 		who = u.Username
 	}
 	return fmt.Sprintf("add the user to the group: sudo usermod -aG %s %s, then log in again", group, who)
+}
+
+// cause is what the operating system said, without the path, which our own sentence names.
+func cause(err error) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
 }
 
 func sameDevice(a, b int) bool {

@@ -15,7 +15,11 @@ import (
 	"github.com/serialvisor/serialvisor/internal/simulator"
 )
 
-var settings = serialio.LineSettings{Baud: 9600, DataBits: 8, Parity: serialio.ParityNone, StopBits: 1}
+var settings = func() serialio.Settings {
+	s := serialio.DefaultSettings()
+	s.Line.Baud = 9600
+	return s
+}()
 
 func device(t *testing.T) *simulator.Pty {
 	t.Helper()
@@ -45,6 +49,9 @@ func TestOpenConfigures(t *testing.T) {
 	}
 	if termios.Ospeed != 9600 {
 		t.Errorf("the speed is %d, want 9600", termios.Ospeed)
+	}
+	if termios.Iflag&unix.IGNPAR != 0 {
+		t.Error("bytes with a parity error would be dropped")
 	}
 	if termios.Lflag&(unix.ECHO|unix.ICANON|unix.ISIG) != 0 || termios.Iflag&(unix.ICRNL|unix.IXON) != 0 || termios.Oflag&unix.OPOST != 0 {
 		t.Errorf("the terminal is not raw: iflag %#x, oflag %#x, lflag %#x", termios.Iflag, termios.Oflag, termios.Lflag)
@@ -179,12 +186,5 @@ func TestNoDescriptorLeaks(t *testing.T) {
 	}
 	if after := count(); after > before {
 		t.Errorf("%d descriptors are open after a hundred ports, %d before", after, before)
-	}
-}
-
-func TestString(t *testing.T) {
-	s := serialio.LineSettings{Baud: 1200, DataBits: 7, Parity: serialio.ParityEven, StopBits: 2}
-	if got := s.String(); got != "1200 7E2" {
-		t.Errorf("String() = %q, want 1200 7E2", got)
 	}
 }

@@ -29,6 +29,9 @@ func (s *Supervisor) serve() (stop func(), err error) {
 			services = append(services, service)
 			err = service.AddEndpoint("status", micro.HandlerFunc(s.answerStatus), micro.WithEndpointSubject(s.subjects.Status()))
 		}
+		if err == nil && nc == s.broker.Control() {
+			err = s.serveControl(service)
+		}
 		if err == nil {
 			err = nc.Flush() // until then the broker would say that nobody answers
 		}
@@ -38,6 +41,18 @@ func (s *Supervisor) serve() (stop func(), err error) {
 		}
 	}
 	return stop, nil
+}
+
+// serveControl adds an endpoint for each port: one that does not exist has nobody who answers, and one whose driver takes
+// long keeps no other waiting.
+func (s *Supervisor) serveControl(service micro.Service) error {
+	for _, p := range s.ports {
+		err := service.AddEndpoint("control-"+p.config.Name, micro.HandlerFunc(p.answerControl), micro.WithEndpointSubject(s.subjects.Control(p.config.Name)))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // answerStatus answers only to an inbox: any other subject would have the supervisor publish there for somebody who may not.
@@ -54,8 +69,9 @@ func (s *Supervisor) answerStatus(r micro.Request) {
 	}
 }
 
-// status puts together what is known now; no port or worker is asked.
+// status puts together what is known now. Nobody is asked who could keep it waiting for long.
 func (s *Supervisor) status() ipc.Status {
+	look(s.ports)
 	ports, workers := s.board.read()
 	status := ipc.Status{
 		Name: s.config.Name, Version: s.options.Version, PID: os.Getpid(), Ready: true,
@@ -68,9 +84,8 @@ func (s *Supervisor) status() ipc.Status {
 	for _, w := range workers {
 		working[w.Name] = w.State == ipc.WorkerRunning
 	}
-	for i := range ports {
-		p := &ports[i]
-		c := s.counters[p.Name]
+	for i := range ports { // in the order of s.ports
+		p, c := &ports[i], s.ports[i].counters
 		p.Rx = ipc.RxStatus{
 			Bytes: c.RxBytes.Load(), Frames: c.RxFrames.Load(), LostHistory: c.RxLostHistory.Load(), LostForward: c.RxLostForward.Load(),
 		}

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/serialvisor/serialvisor/internal/broker"
 	"github.com/serialvisor/serialvisor/internal/config"
+	"github.com/serialvisor/serialvisor/internal/devices"
 	"github.com/serialvisor/serialvisor/internal/ipc"
 	"github.com/serialvisor/serialvisor/internal/serialio"
 )
@@ -39,7 +41,31 @@ type port struct {
 
 	counters     *ipc.Counters
 	countersFile *os.File
-	closing      chan struct{} // closed when the last device is closed, which may be long after it was let go
+	line         *line
+	held         atomic.Pointer[held] // nil while no device is open
+	wake         chan struct{}        // holds a value when the device may have come
+
+	device  string        // path of the device that is or was open; empty before and where usb: finds none
+	closing chan struct{} // closed when the last device is closed, which may be long after it was let go
+}
+
+// wakeUp has the port look for its device now, if it waits for it.
+func (p *port) wakeUp() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// deviceName is the path of the device, or else what is looked for.
+func (p *port) deviceName() string {
+	switch {
+	case p.config.Device != "":
+		return p.config.Device
+	case p.device != "":
+		return p.device
+	}
+	return p.config.USB.String()
 }
 
 // Run keeps the port until ctx ends.
@@ -58,9 +84,11 @@ func (p *port) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
+		case <-p.wake:
+			wait = retryFirst // udev may not be done with it
 		case <-time.After(wait):
+			wait = min(2*wait, retryCap)
 		}
-		wait = min(2*wait, retryCap)
 	}
 	p.enter(ipc.Closed, "", "")
 	return nil
@@ -80,6 +108,7 @@ func stateOf(err error) ipc.State {
 // open opens the device aside, as a driver can take long over it. There is never more than one open under way.
 func (p *port) open(ctx context.Context) (*serialio.Port, error) {
 	type result struct {
+		path string
 		port *serialio.Port
 		err  error
 	}
@@ -92,25 +121,53 @@ func (p *port) open(ctx context.Context) (*serialio.Port, error) {
 	}
 	opened := make(chan result, 1)
 	go func() { // open waits for it, or leaves it to the kernel when the supervisor ends
-		device, err := serialio.Open(p.config.Device, p.config.Line)
-		opened <- result{device, err}
+		var r result
+		if r.path, r.err = p.locate(); r.err == nil {
+			r.port, r.err = p.openAt(r.path)
+		}
+		opened <- r
 	}()
 	slow := time.NewTimer(slowOpen)
 	defer slow.Stop()
 	for {
 		select {
 		case r := <-opened:
+			p.device = r.path
 			return r.port, r.err
 		case <-slow.C:
-			p.enter(ipc.Failed, "", fmt.Sprintf("open %s: the driver has not answered for %s", p.config.Device, slowOpen))
+			p.enter(ipc.Failed, "", fmt.Sprintf("open %s: the driver has not answered for %s", p.deviceName(), slowOpen))
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
 }
 
-// close gives the device back without waiting longer than closeLimit.
-func (p *port) close(device *serialio.Port) {
+// locate finds the device's path.
+func (p *port) locate() (string, error) {
+	if p.config.USB == nil {
+		return p.config.Device, nil
+	}
+	found, err := devices.Find(*p.config.USB)
+	return found.Path, err
+}
+
+// openAt opens the device at a path. A path that usb: has led to may have become another device's meanwhile.
+func (p *port) openAt(path string) (*serialio.Port, error) {
+	device, err := serialio.Open(path, p.config.Settings)
+	if err != nil {
+		return nil, err
+	}
+	if again, err := p.locate(); err != nil || again != path {
+		device.Close()
+		return nil, errors.Join(fmt.Errorf("open %s: %w: it was replaced meanwhile", path, serialio.ErrMissing), err)
+	}
+	return device, nil
+}
+
+// close begins to give the device back, all descriptors at once: with one left open it would come back under another
+// name. The returned function waits until that is done, but no longer than closeLimit.
+func (p *port) close(device *serialio.Port) (wait func()) {
+	p.held.Store(nil)
 	p.hangups.Forget(device.Keeper())
 	closed := make(chan struct{})
 	p.closing = closed
@@ -118,10 +175,14 @@ func (p *port) close(device *serialio.Port) {
 		defer close(closed)
 		device.Close()
 	}()
-	select {
-	case <-closed:
-	case <-time.After(closeLimit):
-		p.log.Warn("the device takes long to close", "port", p.config.Name, "device", p.config.Device)
+	return func() {
+		limit := time.NewTimer(closeLimit)
+		defer limit.Stop()
+		select {
+		case <-closed:
+		case <-limit.C:
+			p.log.Warn("the device takes long to close", "port", p.config.Name, "device", p.deviceName())
+		}
 	}
 }
 
@@ -140,6 +201,13 @@ func (p *port) enter(state ipc.State, session, problem string) {
 			return
 		}
 		s.State, s.Session, s.Error, s.Since = state, session, problem, now
+		s.Device = p.deviceName()
+		if h := p.held.Load(); h != nil {
+			s.Line, s.LowLatency = h.port.Line().String(), h.port.LowLatency()
+		} else {
+			s.Line, s.LowLatency, s.Modem, s.LineErrors = p.config.Settings.Line.String(), false, nil, ipc.LineErrors{}
+		}
+		s.LineChanged = false
 	})
 	if !changed {
 		return
@@ -148,13 +216,13 @@ func (p *port) enter(state ipc.State, session, problem string) {
 	if problem != "" {
 		level = slog.LevelWarn
 	}
-	attrs := []any{"port", p.config.Name, "state", string(state), "device", p.config.Device}
+	attrs := []any{"port", p.config.Name, "state", string(state), "device", p.deviceName()}
 	if problem != "" {
 		attrs = append(attrs, "error", problem)
 	}
 	p.log.Log(context.Background(), level, "port", attrs...)
 	payload, err := json.Marshal(ipc.PortState{
-		Port: p.config.Name, State: state, Time: now, Device: p.config.Device, Session: session, Error: problem,
+		Port: p.config.Name, State: state, Time: now, Device: p.deviceName(), Session: session, Error: problem,
 	})
 	if err == nil {
 		err = p.broker.PublishState(p.config.Name, payload, now)

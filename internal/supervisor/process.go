@@ -102,16 +102,28 @@ func (p *process) closePipes() {
 	}
 }
 
-// stop asks the process to end and makes it, after patience.
-func (p *process) stop(patience time.Duration) {
+// killLimit is how long a process may take to end by SIGKILL: one that is in a system call which cannot be interrupted ends
+// with the call, and is reaped then.
+const killLimit = 500 * time.Millisecond
+
+// stop asks the process to end and makes it, after patience. It returns false if even that has not helped yet.
+func (p *process) stop(patience time.Duration) bool {
 	_ = p.Signal(syscall.SIGTERM) // fails if it is gone already
-	timeout := time.NewTimer(patience)
+	if p.endsWithin(patience) {
+		return true
+	}
+	_ = unix.Kill(-p.Pid, unix.SIGKILL)
+	return p.endsWithin(killLimit)
+}
+
+func (p *process) endsWithin(limit time.Duration) bool {
+	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
 	select {
 	case <-p.exited:
+		return true
 	case <-timeout.C:
-		_ = unix.Kill(-p.Pid, unix.SIGKILL)
-		<-p.exited
+		return false
 	}
 }
 
@@ -132,6 +144,11 @@ func (p *process) killed() bool {
 
 // result words how the process ended: "exit 1", "signal: killed".
 func (p *process) result() string {
+	select {
+	case <-p.exited:
+	default:
+		return "stuck in the kernel"
+	}
 	if p.state == nil {
 		return "unknown"
 	}

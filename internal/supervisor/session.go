@@ -22,7 +22,7 @@ const readyLimit = 2 * time.Second
 func (p *port) session(ctx context.Context, device *serialio.Port) {
 	gone, err := p.hangups.Watch(device.Keeper())
 	if err != nil {
-		p.close(device)
+		p.close(device)()
 		if ctx.Err() == nil { // else the watcher may have ended before
 			p.enter(ipc.Failed, "", err.Error())
 		}
@@ -30,6 +30,8 @@ func (p *port) session(ctx context.Context, device *serialio.Port) {
 	}
 	id := ipc.SessionAt(time.Now())
 	p.counters.NewSession()
+	open, ended := context.WithCancel(ctx)
+	defer ended()
 
 	// Workers end with their own context, after the state has been told: they need the broker to finish.
 	workers, stop := context.WithCancel(context.Background())
@@ -55,6 +57,7 @@ func (p *port) session(ctx context.Context, device *serialio.Port) {
 		select {
 		case <-bothReady:
 			bothReady = nil
+			p.held.Store(&held{device, id, open, device.Line()})
 			p.enter(ipc.Open, id, "")
 			continue
 		case <-gone:
@@ -63,18 +66,19 @@ func (p *port) session(ctx context.Context, device *serialio.Port) {
 		}
 		over = true
 	}
+	ended()
 	if ctx.Err() == nil {
-		// Our descriptors go first: with one left open the device would come back under another name. A worker that is
-		// being started gets none.
-		p.close(device)
-		p.enter(ipc.Missing, "", fmt.Sprintf("%s: %v", p.config.Device, serialio.ErrHangup))
+		// Our descriptors go first. A worker that is being started gets none.
+		wait := p.close(device)
+		p.enter(ipc.Missing, "", fmt.Sprintf("%s: %v", p.deviceName(), serialio.ErrHangup))
 		stop()
 		_ = group.Wait() // builtin.Run returns nil
+		wait()
 		return
 	}
 	stop()
 	_ = group.Wait()
-	p.close(device)
+	p.close(device)()
 }
 
 // waitFor waits for a group, at most for so long or until stop.

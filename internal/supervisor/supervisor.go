@@ -16,6 +16,7 @@ import (
 
 	"github.com/serialvisor/serialvisor/internal/broker"
 	"github.com/serialvisor/serialvisor/internal/config"
+	"github.com/serialvisor/serialvisor/internal/devices"
 	"github.com/serialvisor/serialvisor/internal/frame"
 	"github.com/serialvisor/serialvisor/internal/ipc"
 	"github.com/serialvisor/serialvisor/internal/serialio"
@@ -39,7 +40,7 @@ type Supervisor struct {
 	started  time.Time
 	board    *board
 	broker   *broker.Broker
-	counters map[string]*ipc.Counters // by port; filled before anything runs
+	ports    []*port // in the config's order
 }
 
 // Run runs a gateway until ctx ends, then stops everything in order. It must be called on the main goroutine, locked to
@@ -47,7 +48,7 @@ type Supervisor struct {
 func Run(ctx context.Context, c *config.Config, options Options) error {
 	s := &Supervisor{
 		config: c, options: options, log: options.Log, subjects: ipc.Subjects{Root: c.SubjectRoot}, started: time.Now(),
-		board: &board{}, counters: map[string]*ipc.Counters{},
+		board: &board{},
 	}
 	programs, err := findPrograms()
 	if err != nil {
@@ -81,8 +82,7 @@ func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *spawner, 
 		return err
 	}
 	defer s.broker.Shutdown()
-	ports, err := s.ports(spawner, hangups, programs)
-	if err != nil {
+	if err := s.preparePorts(spawner, hangups, programs); err != nil {
 		return err
 	}
 	stopServing, err := s.serve()
@@ -93,7 +93,7 @@ func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *spawner, 
 	if err := folder.writeCredentials(s.broker); err != nil {
 		return err
 	}
-	s.log.Info("ready", "name", s.config.Name, "broker", s.broker.URL(), "state_dir", folder.path, "ports", len(ports))
+	s.log.Info("ready", "name", s.config.Name, "broker", s.broker.URL(), "state_dir", folder.path, "ports", len(s.ports))
 	if s.options.Ready != nil {
 		s.options.Ready(ipc.BrokerStatus{URL: s.broker.URL()})
 	}
@@ -101,7 +101,9 @@ func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *spawner, 
 	defer stopping()
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return hangups.Run(running) })
-	for _, p := range ports {
+	group.Go(func() error { return s.watchDevices(running) })
+	for _, p := range s.ports {
+		group.Go(func() error { return p.line.Run(running) })
 		group.Go(func() error { return p.Run(running) })
 	}
 	err = group.Wait()
@@ -109,28 +111,51 @@ func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *spawner, 
 	return err
 }
 
-// ports prepares all ports, without touching a device.
-func (s *Supervisor) ports(spawner *spawner, hangups *serialio.HangupWatcher, programs programs) ([]*port, error) {
-	var ports []*port
+// watchDevices has ports that wait for their device look again as soon as one may have come. Without it they still look
+// once in a while.
+func (s *Supervisor) watchDevices(ctx context.Context) error {
+	var paths []string
+	for _, p := range s.ports {
+		if p.config.Device != "" {
+			paths = append(paths, p.config.Device)
+		}
+	}
+	watcher, err := devices.NewWatcher(paths)
+	if err == nil {
+		err = watcher.Run(ctx, func() {
+			for _, p := range s.ports {
+				p.wakeUp()
+			}
+		})
+	}
+	if err != nil {
+		s.log.Warn("devices that come back are noticed late", "error", err, "within", retryCap)
+	}
+	return nil
+}
+
+// preparePorts makes all ports, without touching a device.
+func (s *Supervisor) preparePorts(spawner *spawner, hangups *serialio.HangupWatcher, programs programs) error {
 	for _, c := range s.config.Ports {
 		counters, file, err := ipc.NewCounters(c.Name)
 		if err != nil {
-			return nil, fmt.Errorf("port %s: %w", c.Name, err)
+			return fmt.Errorf("port %s: %w", c.Name, err)
 		}
 		codec, err := frame.New(c.Framing)
 		if err != nil {
-			return nil, fmt.Errorf("port %s: framing: %w", c.Name, err)
+			return fmt.Errorf("port %s: framing: %w", c.Name, err)
 		}
-		s.counters[c.Name] = counters
-		s.board.addPort(ipc.PortStatus{
-			Name: c.Name, Device: c.Device, State: ipc.Closed, Line: c.Line.String(), Delimiter: hex.EncodeToString(codec.Delimiter()),
-		}, s.started)
-		ports = append(ports, &port{
+		p := &port{
 			config: c, history: s.config.History.Storage != config.None, broker: s.broker, spawner: spawner, hangups: hangups,
 			programs: programs, board: s.board, log: s.log, counters: counters, countersFile: file,
-		})
+			line: newLine(), wake: make(chan struct{}, 1),
+		}
+		s.board.addPort(ipc.PortStatus{
+			Name: c.Name, Device: p.deviceName(), State: ipc.Closed, Line: c.Settings.Line.String(), Delimiter: hex.EncodeToString(codec.Delimiter()),
+		}, s.started)
+		s.ports = append(s.ports, p)
 	}
-	return ports, nil
+	return nil
 }
 
 func (s *Supervisor) brokerOptions() broker.Options {

@@ -79,7 +79,9 @@ func (b *builtin) live(ctx context.Context) (wait time.Duration, again bool) {
 			b.ready()
 		case <-ctx.Done():
 			b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.State = ipc.WorkerStopping })
-			p.stop(stopTimeout)
+			if !p.stop(stopTimeout) {
+				b.log.Error("worker does not end, the device's driver holds it", "worker", b.name, "pid", p.Pid)
+			}
 			b.note(p)
 			return 0, false
 		case <-p.exited:

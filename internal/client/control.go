@@ -1,0 +1,73 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/serialvisor/serialvisor/internal/ipc"
+)
+
+// controlAnswerLimit is how long the supervisor may take over a control request: it gives up on a driver before, and a
+// break takes its time.
+const controlAnswerLimit = 15 * time.Second
+
+// Control asks for changes of a port's line, by keys and values as in ipc.ControlReply and ipc.ControlDTR …, and returns
+// how it stands then. Without any it only asks that. A request that is refused has changed nothing.
+func (c *Client) Control(ctx context.Context, port string, changes map[string]string) (reply ipc.ControlReply, err error) {
+	limited, cancel := context.WithTimeout(ctx, controlAnswerLimit)
+	defer cancel()
+	request, err := json.Marshal(changes)
+	if err != nil {
+		return reply, fmt.Errorf("port %s: encode request: %w", port, err)
+	}
+	m, err := c.nc.RequestWithContext(limited, c.Subjects.Control(port), request)
+	if errors.Is(err, nats.ErrNoResponders) {
+		_, status, err := c.StatusJSON(ctx)
+		if err != nil {
+			return reply, err
+		}
+		return reply, errUnknownPort(port, status)
+	}
+	if err != nil {
+		return reply, fmt.Errorf("port %s: no answer: %w", port, err)
+	}
+	if reason := m.Header.Get(ipc.HeaderError); reason != "" {
+		return reply, errors.New(reason) // it names the port
+	}
+	if err := json.Unmarshal(m.Data, &reply); err != nil {
+		return reply, fmt.Errorf("port %s: answer: %w", port, err)
+	}
+	return reply, nil
+}
+
+// LineValues are what a reply says, by key, in the order in which people read it. Drivers without modem lines have none.
+func LineValues(r ipc.ControlReply) [][2]string {
+	values := [][2]string{
+		{"baud", strconv.Itoa(r.Baud)}, {"data_bits", strconv.Itoa(r.DataBits)}, {"parity", r.Parity}, {"stop_bits", r.StopBits},
+		{"flow_control", r.FlowControl},
+	}
+	if m := r.Modem; m != nil {
+		for _, line := range []struct {
+			name string
+			on   bool
+		}{{"dtr", m.DTR}, {"rts", m.RTS}, {"cts", m.CTS}, {"dsr", m.DSR}, {"dcd", m.DCD}, {"ri", m.RI}} {
+			level := "off"
+			if line.on {
+				level = "on"
+			}
+			values = append(values, [2]string{line.name, level})
+		}
+	}
+	e := r.LineErrors
+	return append(values, [][2]string{
+		{"overrun_errors", strconv.FormatUint(e.Overrun, 10)}, {"framing_errors", strconv.FormatUint(e.Framing, 10)},
+		{"parity_errors", strconv.FormatUint(e.Parity, 10)}, {"breaks", strconv.FormatUint(e.Break, 10)},
+		{"unread", strconv.Itoa(r.Unread)}, {"unsent", strconv.Itoa(r.Unsent)},
+	}...)
+}

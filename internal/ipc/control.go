@@ -1,0 +1,37 @@
+package ipc
+
+// Keys of a control request, beside the line settings baud, data_bits, parity, stop_bits and flow_control. The request
+// is a JSON object of keys and values; none asks how the line stands.
+const (
+	ControlDTR   = "dtr"   // on, off
+	ControlRTS   = "rts"   // on, off
+	ControlBreak = "break" // a duration
+	ControlFlush = "flush" // in, out, both
+)
+
+// ControlReply answers a control request: how the line stands after it. One that is refused has the headers
+// HeaderErrorCode and HeaderError instead, and nothing was changed.
+type ControlReply struct {
+	Port        string      `json:"port"`
+	Device      string      `json:"device"`
+	Baud        int         `json:"baud"`
+	DataBits    int         `json:"data_bits"`
+	Parity      string      `json:"parity"`
+	StopBits    string      `json:"stop_bits"`
+	FlowControl string      `json:"flow_control"`
+	Modem       *ModemLines `json:"modem,omitempty"` // nil where the driver has none
+	LineErrors  LineErrors  `json:"line_errors"`
+	Unread      int         `json:"unread"` // bytes received that the reader has not taken yet
+	Unsent      int         `json:"unsent"` // bytes written that the device has not taken yet
+	// Note says how long a changed line setting lasts.
+	Note string `json:"note,omitempty"`
+}
+
+// Error codes of control requests.
+const (
+	CodeBadRequest  = 400 // a key or value that does not exist
+	CodeNotOpen     = 409 // the port is not open
+	CodeUnsupported = 501 // the driver does not have it, or has set something else
+	CodeFailed      = 500
+	CodeTimeout     = 504 // the driver has not answered
+)
