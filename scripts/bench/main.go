@@ -17,6 +17,7 @@ import (
 var (
 	rounds = flag.Int("rounds", 3, "rounds; figures are medians over them")
 	lines  = flag.Int("lines", 400, "lines of a latency measurement")
+	only   = flag.String("only", "", "measure only: peers, ports")
 	pace   = flag.Duration("cpu", 60*time.Second, "how long CPU time is measured at 100 lines/s")
 )
 
@@ -41,9 +42,26 @@ func main() {
 }
 
 func bench() error {
-	if missing := missingPeers(); len(missing) > 0 {
+	if missing := missingPeers(); *only != "ports" && len(missing) > 0 {
 		return fmt.Errorf("not all peers are there: apt-get install %s", strings.Join(missing, " "))
 	}
+	if *only != "ports" {
+		if err := benchPeers(); err != nil {
+			return err
+		}
+	}
+	if *only != "peers" {
+		ports, err := measurePorts()
+		if err != nil {
+			return err
+		}
+		printPorts(ports)
+	}
+	return nil
+}
+
+// benchPeers measures all gateways, and what concerns ours alone.
+func benchPeers() error {
 	results := make([]figures, len(gateways))
 	for round := range *rounds {
 		for i, g := range gateways {

@@ -33,15 +33,8 @@ func cell(v, base []float64, digits int) string {
 // printGates prints what must hold.
 func printGates(results []figures, own ownFigures) {
 	ratio := func(of, to []float64) float64 { return median(of) / median(to) }
-	fmt.Println("| what must hold | limit | measured | |")
-	fmt.Println("|---|---|---|---|")
+	gatesHead()
 	py := results[python]
-	atMost := func(what string, value, limit float64, unit string) {
-		fmt.Printf("| %s | <= %g%s | %.2f%s | %s |\n", what, limit, unit, value, unit, verdict(value <= limit))
-	}
-	atLeast := func(what string, value, limit float64, unit string) {
-		fmt.Printf("| %s | >= %g%s | %.2f%s | %s |\n", what, limit, unit, value, unit, verdict(value >= limit))
-	}
 	atMost("one-way latency p50 / Python's", ratio(results[file].oneWay50, py.oneWay50), 0.5, "")
 	atMost("echo round trip p50 / Python's, queue: none", ratio(results[none].echo50, py.echo50), 1, "")
 	atMost("echo round trip p50 / Python's, queue: file", ratio(results[file].echo50, py.echo50), 1.6, "")
@@ -53,6 +46,32 @@ func printGates(results []figures, own ownFigures) {
 	atMost("idle: CPU of the supervisor", own.idleCPU, 1, " % of a core")
 	atMost("idle: voluntary context switches of both workers in 20 s", own.idleWakeups, 40, "")
 	atMost("exec to the first frame on a tap, p50", own.start, 500, " ms")
+	fmt.Println()
+}
+
+// printPorts prints what must hold of ports that come and go.
+func printPorts(f portFigures) {
+	gatesHead()
+	atMost("unplugged to state missing, as a subscriber gets it, p50", f.missing, 50, " ms")
+	atMost("the same, longest of 50", f.missingMost, 50, " ms")
+	atMost("device there to state open, as a subscriber gets it, p50", f.open, 150, " ms")
+	atMost("the same, longest of 50", f.openMost, 150, " ms")
+	atMost("one-way latency p99 beside a port that is stuck / without", f.tap, 1.25, "")
+	atMost("status p50 beside a port that is stuck / without", f.status, 1.25, "")
+	fmt.Println()
+}
+
+func gatesHead() {
+	fmt.Println("| what must hold | limit | measured | |")
+	fmt.Println("|---|---|---|---|")
+}
+
+func atMost(what string, value, limit float64, unit string) {
+	fmt.Printf("| %s | <= %g%s | %.2f%s | %s |\n", what, limit, unit, value, unit, verdict(value <= limit))
+}
+
+func atLeast(what string, value, limit float64, unit string) {
+	fmt.Printf("| %s | >= %g%s | %.2f%s | %s |\n", what, limit, unit, value, unit, verdict(value >= limit))
 }
 
 func verdict(holds bool) string {
