@@ -80,14 +80,19 @@ func TestTapMayNotSend(t *testing.T) {
 	g := startGateway(t)
 	refused := make(chan error, 1)
 	tap := g.connect(t, "tap", nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
-	if err := tap.Publish("serial.gps.tx", []byte("no")); err != nil {
-		t.Fatal(err)
+	for subject, data := range map[string]string{"serial.gps.tx": "no", "serial.gps.control": `{"baud": 1200}`} {
+		if err := tap.Publish(subject, []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+		if err := tap.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-refused; !errors.Is(err, nats.ErrPermissionViolation) {
+			t.Errorf("%s: the broker said %v, want a permission violation", subject, err)
+		}
 	}
-	if err := tap.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-refused; !errors.Is(err, nats.ErrPermissionViolation) {
-		t.Errorf("the broker said %v, want a permission violation", err)
+	if baud := g.mustRun(t, nil, "control", "gps", "baud"); string(baud) != "baud=115200\n" {
+		t.Errorf("the port has %s", baud)
 	}
 	g.mustRun(t, []byte("yes"), "send", "gps", "-", "--wait")
 	got := make([]byte, 64)
