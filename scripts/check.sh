@@ -24,6 +24,7 @@ declare -A may=(
   [internal/publish]=""
   [internal/devices]="internal/serialio"
   [internal/config]="internal/frame internal/serialio internal/devices internal/ipc"
+  [internal/doctor]="internal/config internal/devices internal/serialio internal/ipc"
   [internal/broker]="internal/ipc"
   [internal/worker]="internal/ipc internal/serialio"
   [internal/reader]="internal/worker internal/publish internal/ipc internal/serialio internal/frame"
@@ -32,7 +33,8 @@ declare -A may=(
   [internal/client]="internal/ipc"
   [cmd/reader]="internal/reader internal/worker"
   [cmd/writer]="internal/writer internal/worker"
-  [cmd/supervisor]="internal/supervisor internal/client internal/config internal/simulator internal/ipc internal/frame"
+  [cmd/supervisor]="internal/supervisor internal/client internal/config internal/simulator internal/devices internal/doctor internal/serialio
+    internal/ipc internal/frame"
   [scripts/bench]="internal/ipc internal/simulator"
 )
 while read -r package imports; do

@@ -24,7 +24,7 @@ import (
 
 type devicesKey struct{}
 
-type devices map[string]*testDevice
+type pluggedIn map[string]*testDevice
 
 // testDevice is a device on a pseudo-terminal, and all that it was sent.
 type testDevice struct {
@@ -35,9 +35,9 @@ type testDevice struct {
 	read  int // how much of heard was asked for
 }
 
-func devicesOf(ts *testscript.TestScript) devices { return ts.Value(devicesKey{}).(devices) }
+func devicesOf(ts *testscript.TestScript) pluggedIn { return ts.Value(devicesKey{}).(pluggedIn) }
 
-func (d devices) named(ts *testscript.TestScript, name string) *testDevice {
+func (d pluggedIn) named(ts *testscript.TestScript, name string) *testDevice {
 	dev, ok := d[name]
 	if !ok {
 		ts.Fatalf("there is no device %s", name)

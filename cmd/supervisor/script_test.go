@@ -58,7 +58,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("PATH", programs+string(os.PathListSeparator)+os.Getenv("PATH"))
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("GORACE", raceOptions)
-			env.Values[devicesKey{}] = devices{}
+			env.Values[devicesKey{}] = pluggedIn{}
 			env.Values[processesKey{}] = processes{}
 			return nil
 		},

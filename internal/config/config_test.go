@@ -136,7 +136,7 @@ func TestProblems(t *testing.T) {
 		{"ports: {gps: {usb: {vid: xyz, pid: 403}}}", `f:1:26: ports.gps.usb.vid: "xyz" is not four hexadecimal digits, such as "0403"` + "\n" +
 			`f:1:36: ports.gps.usb.pid: "403" is not four hexadecimal digits, such as "0403"`},
 		{"ports: {gps: {usb: {}}}", "f:1:20: ports.gps.usb: it names nothing; use vid, pid, serial or interface, as `supervisor ports` shows them"},
-		{"ports: {a: {usb: {vid: 10c4}}, b: {usb: {vid: 10C4}}}", "f:1:41: ports.b.usb: usb 10c4 is the device of port a too, in line 1; a device belongs to one port, which many programs can use"},
+		{"ports: {a: {usb: {vid: 10c4}}, b: {usb: {vid: 10C4}}}", "f:1:41: ports.b.usb: usb 10c4:any is the device of port a too, in line 1; a device belongs to one port, which many programs can use"},
 		{port("framing: {type: raw, delimiter: x}"), "f:1:63: ports.gps.framing.delimiter: raw framing has no delimiter; leave it out, or use type: line"},
 		{port(`framing: {type: line, delimiter: ""}`), `f:1:64: ports.gps.framing.delimiter: "" has 0 bytes; a delimiter has 1 to 16, as in "\r\n" with double quotes`},
 		{port("framing: {type: line, max_bytes: 9MiB}"), `f:1:64: ports.gps.framing.max_bytes: "9MiB" is out of range; it can be from 1B to 8MiB`},

@@ -73,6 +73,35 @@ func holderOf(device string) string {
 	return named(pid)
 }
 
+// Holder finds a process that has a device open, without opening it: the one that has locked it, else any. The pid is 0 if
+// there is none, or none that this user can see.
+func Holder(device string) (pid int, program string) {
+	var st unix.Stat_t
+	if unix.Stat(device, &st) != nil {
+		return 0, ""
+	}
+	pid, _ = lockHolder(&st)
+	if pid == 0 || unix.Kill(pid, 0) == unix.ESRCH {
+		pid = opener(&st)
+	}
+	if pid == 0 {
+		return 0, ""
+	}
+	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)) // it may have ended
+	return pid, strings.TrimSpace(string(name))
+}
+
+// Usable says what would keep this user from opening a device, without opening it, as Open would.
+func Usable(device string) error {
+	if err := checkSerial(device); err != nil {
+		return err
+	}
+	if err := unix.Faccessat(unix.AT_FDCWD, device, unix.R_OK|unix.W_OK, unix.AT_EACCESS); err != nil {
+		return openError(device, err)
+	}
+	return checkFree(device)
+}
+
 // named words the holder: " by minicom (pid 4711)".
 func named(pid int) string {
 	if pid == os.Getpid() {

@@ -1,0 +1,86 @@
+// Package doctor looks for what stands in the way of using serial ports, and says what to do about it. It opens no device
+// and changes nothing.
+package doctor
+
+import (
+	"fmt"
+
+	"github.com/serialvisor/serialvisor/internal/config"
+	"github.com/serialvisor/serialvisor/internal/devices"
+	"github.com/serialvisor/serialvisor/internal/ipc"
+)
+
+// Level says how bad a finding is.
+type Level string
+
+// The levels.
+const (
+	OK   Level = "ok"
+	Warn Level = "warn" // it works, and could be better
+	Fail Level = "fail" // something does not work
+)
+
+// Finding is what was found in one place.
+type Finding struct {
+	Level  Level  `json:"level"`
+	What   string `json:"what"`
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// String is a line for people.
+func (f Finding) String() string {
+	text := fmt.Sprintf("%-4s  %s", f.Level, f.What)
+	if f.Remedy != "" {
+		text += " — " + f.Remedy
+	}
+	return text
+}
+
+// Patient is what is looked at.
+type Patient struct {
+	Config   *config.Config // nil: there is none, and only the machine is looked at
+	StateDir string
+	Running  *ipc.Status // nil: no supervisor runs on the state folder
+	Tree     devices.Tree
+	Root     string // of /proc, /etc, /run and so on
+}
+
+// Examine looks at everything.
+func Examine(p Patient) ([]Finding, error) {
+	list, err := p.Tree.List()
+	if err != nil {
+		return nil, err
+	}
+	x := &examination{Patient: p, devices: list}
+	x.container()
+	x.ports()
+	x.grabbers()
+	x.latency()
+	x.stateFolder()
+	x.broker()
+	return x.findings, nil
+}
+
+// examination collects findings.
+type examination struct {
+	Patient
+	devices  []devices.Device
+	findings []Finding
+}
+
+func (x *examination) note(level Level, remedy, format string, args ...any) {
+	x.findings = append(x.findings, Finding{level, fmt.Sprintf(format, args...), remedy})
+}
+
+// opened says whether the running supervisor has a port open.
+func (x *examination) opened(port string) bool {
+	if x.Running == nil {
+		return false
+	}
+	for _, p := range x.Running.Ports {
+		if p.Name == port && p.State == ipc.Open {
+			return true
+		}
+	}
+	return false
+}
