@@ -30,11 +30,10 @@ declare -A may=(
   [internal/reader]="internal/worker internal/publish internal/ipc internal/serialio internal/frame"
   [internal/writer]="internal/worker internal/publish internal/ipc internal/serialio internal/frame"
   [internal/supervisor]="internal/config internal/serialio internal/devices internal/ipc internal/broker internal/frame"
-  [internal/client]="internal/ipc"
+  [internal/client]="internal/ipc internal/frame"
   [cmd/reader]="internal/reader internal/worker"
   [cmd/writer]="internal/writer internal/worker"
-  [cmd/supervisor]="internal/supervisor internal/client internal/config internal/simulator internal/devices internal/doctor internal/serialio
-    internal/ipc internal/frame"
+  [cmd/supervisor]="internal/supervisor internal/client internal/config internal/simulator internal/devices internal/doctor internal/serialio internal/ipc internal/frame"
   [scripts/bench]="internal/ipc internal/simulator"
 )
 while read -r package imports; do

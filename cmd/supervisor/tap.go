@@ -76,7 +76,7 @@ func tap(ctx context.Context, place client.Place, out io.Writer, f tapFlags, por
 		if err != nil {
 			return err
 		}
-		if printer.Delimiters, err = client.Delimiters(status); err != nil {
+		if printer.Rebuilders, err = client.Rebuilders(status); err != nil {
 			return err
 		}
 	}

@@ -27,8 +27,8 @@ type Printer struct {
 	Out    io.Writer
 	Format Format
 	Colour bool // for a terminal: local time, arrows, colour
-	// Delimiters are what framing has removed from each port's received frames; for Raw.
-	Delimiters map[string][]byte
+	// Rebuilders undo the framing of each port, for Raw.
+	Rebuilders map[string]*Rebuilder
 	width      int // of the longest port name so far
 }
 
@@ -121,16 +121,11 @@ func escape(b []byte) string {
 }
 
 func (p *Printer) raw(r Record) error {
-	if r.Kind != "rx" {
+	b, known := p.Rebuilders[r.Port]
+	if r.Kind != "rx" || !known {
 		return nil
 	}
-	if _, err := p.Out.Write(r.Payload); err != nil {
-		return err
-	}
-	if !r.whole() {
-		return nil
-	}
-	_, err := p.Out.Write(p.Delimiters[r.Port])
+	_, err := p.Out.Write(b.bytes(r))
 	return err
 }
 

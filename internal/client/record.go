@@ -3,7 +3,6 @@ package client
 import (
 	"encoding/json"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,7 +17,7 @@ type Record struct {
 	Kind    string // rx, sent, state, expired: the last token of the subject
 	ID      string // Nats-Msg-Id
 	Offset  uint64 // rx: of the first byte since the port opened
-	Flags   string // rx: partial, continued, gap; comma-joined
+	Flags   string // rx: as frame.Flags has them
 	Reason  string // expired: why
 	Payload []byte
 }
@@ -35,11 +34,6 @@ func recordOf(s ipc.Subjects, subject string, h nats.Header, payload []byte) (Re
 	r.Time, _ = time.Parse(time.RFC3339Nano, h.Get(ipc.HeaderTime))
 	r.Offset, _ = strconv.ParseUint(h.Get(ipc.HeaderOffset), 10, 64)
 	return r, true
-}
-
-// whole says whether the frame ended with the delimiter, which is not part of the payload.
-func (r Record) whole() bool {
-	return !strings.Contains(r.Flags, "partial") && !strings.Contains(r.Flags, "continued")
 }
 
 // state decodes the payload of a change of state.

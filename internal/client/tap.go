@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,26 +9,11 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/serialvisor/serialvisor/internal/ipc"
 )
 
 // backlog is how many messages may wait for a tap's output before some are dropped, which the connection's error
 // handler is told.
 const backlog = 1 << 16
-
-// Delimiters asks what framing removes from the ports' received frames.
-func Delimiters(s ipc.Status) (map[string][]byte, error) {
-	all := map[string][]byte{}
-	for _, p := range s.Ports {
-		d, err := hex.DecodeString(p.Delimiter)
-		if err != nil {
-			return nil, fmt.Errorf("delimiter of port %s in the status: %w", p.Name, err)
-		}
-		all[p.Name] = d
-	}
-	return all, nil
-}
 
 // TapOptions say what to watch.
 type TapOptions struct {

@@ -64,7 +64,8 @@ type Port struct {
 	USB       *devices.Identity // what to look for, wherever it turns up; or nil
 	Settings  serialio.Settings
 	Framing   frame.Spec
-	ForwardTo []string // ports for which received frames are queued
+	TxFraming frame.Spec // of what is sent
+	ForwardTo []string   // ports for which received frames are queued
 	Queue     Queue
 }
 
@@ -92,10 +93,11 @@ func defaults(path string) *Config {
 // defaultPort is a Port as it is when the file says nothing but its name.
 func defaultPort(name string) Port {
 	return Port{
-		Name:     name,
-		Settings: serialio.DefaultSettings(),
-		Framing:  frame.Default(),
-		Queue:    Queue{Storage: File, MaxMessages: 10000},
+		Name:      name,
+		Settings:  serialio.DefaultSettings(),
+		Framing:   frame.Default(),
+		TxFraming: frame.Default(),
+		Queue:     Queue{Storage: File, MaxMessages: 10000},
 	}
 }
 

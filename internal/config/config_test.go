@@ -25,6 +25,9 @@ func TestExample(t *testing.T) {
 	if display.Name != "display" || display.Queue != defaultPort("").Queue {
 		t.Errorf("port display read as %+v", display)
 	}
+	if got := c.Ports[3]; got.Framing.Type != frame.GapType || !reflect.DeepEqual(got.TxFraming, got.Framing) {
+		t.Errorf("framings of plc read as %+v and %+v", got.Framing, got.TxFraming)
+	}
 	if got := c.Ports[0].Framing; !reflect.DeepEqual(got, frame.Spec{Type: frame.Line, Delimiter: []byte("\r\n"), MaxBytes: 64 << 10}) {
 		t.Errorf("framing of gps read as %+v", got)
 	}
@@ -35,7 +38,7 @@ func TestExample(t *testing.T) {
 	for _, key := range []string{"name", "subject_root", "state_dir", "log", "level", "format", "broker", "listen", "history", "storage", "max_age",
 		"max_bytes", "sync", "ports", "device", "baud", "data_bits", "parity", "stop_bits", "framing", "type", "delimiter", "idle_flush", "usb", "vid", "pid", "serial", "interface", "flow_control", "dtr", "rts", "low_latency", "rs485", "enabled", "rts_on_send",
 		"delay_before_ms", "delay_after_ms",
-		"forward_to", "queue", "max_messages"} {
+		"forward_to", "queue", "max_messages", "tx_framing", "gap", "bytes", "size", "byte_order", "offset", "counts_itself", "extra"} {
 		if !strings.Contains(string(text), key+":") {
 			t.Errorf("the example does not show %s", key)
 		}
@@ -53,7 +56,7 @@ func TestDefaults(t *testing.T) {
 			Line: serialio.LineSettings{Baud: 115200, DataBits: 8, Parity: "none", StopBits: "1", FlowControl: "none"},
 			DTR:  serialio.On, RTS: serialio.On, LowLatency: true, RS485: serialio.RS485{RTSOnSend: true},
 		},
-		Framing: frame.Default(), Queue: Queue{Storage: File, MaxMessages: 10000},
+		Framing: frame.Default(), TxFraming: frame.Default(), Queue: Queue{Storage: File, MaxMessages: 10000},
 	}
 	if !reflect.DeepEqual(c.Ports, []Port{want}) {
 		t.Errorf("ports are %+v, want %+v", c.Ports, want)
@@ -138,6 +141,18 @@ func TestProblems(t *testing.T) {
 		{"ports: {gps: {usb: {}}}", "f:1:20: ports.gps.usb: it names nothing; use vid, pid, serial or interface, as `supervisor ports` shows them"},
 		{"ports: {a: {usb: {vid: 10c4}}, b: {usb: {vid: 10C4}}}", "f:1:41: ports.b.usb: usb 10c4:any is the device of port a too, in line 1; a device belongs to one port, which many programs can use"},
 		{port("framing: {type: raw, delimiter: x}"), "f:1:63: ports.gps.framing.delimiter: raw framing has no delimiter; leave it out, or use type: line"},
+		{port("framing: xmodem"), `f:1:40: ports.gps.framing: "xmodem" is not known; use line, raw, fixed, length, gap, slip or cobs`},
+		{port("framing: {max_bytes: 5}"), "f:1:40: ports.gps.framing.type: missing; use line, raw, fixed, length, gap, slip or cobs"},
+		{port("framing: fixed"), "f:1:40: ports.gps.framing.bytes: missing; fixed framing needs it, as in {type: fixed, bytes: 16}"},
+		{port("framing: {type: fixed, bytes: 0}"), `f:1:61: ports.gps.framing.bytes: "0" is out of range; it can be from 1B to 8MiB`},
+		{port("framing: {type: gap}"), "f:1:40: ports.gps.framing.gap: missing; gap framing needs it, as in {type: gap, gap: 5ms}"},
+		{port("framing: {type: gap, gap: 0}"), `f:1:57: ports.gps.framing.gap: "0" is no silence that could end a frame; write a duration above 0, such as 5ms`},
+		{port("tx_framing: {type: gap, gap: -1ms}"), `f:1:60: ports.gps.tx_framing.gap: "-1ms" is no silence that could end a frame; write a duration above 0, such as 5ms`},
+		{port("framing: {type: gap, gap: 1ms, idle_flush: 1s}"), "f:1:74: ports.gps.framing.idle_flush: gap framing has no idle_flush; leave it out, or use type: line, raw, fixed, length, slip or cobs"},
+		{port("framing: {type: length}"), "f:1:40: ports.gps.framing.size: missing; length framing needs it, as in {type: length, size: 2}"},
+		{port("framing: {type: length, size: 3}"), `f:1:61: ports.gps.framing.size: "3" is not known; use 1, 2 or 4`},
+		{port("framing: {type: length, size: 2, offset: 7, max_bytes: 8}"), "f:1:72: ports.gps.framing: with offset 7 the length ends at byte 9, beyond max_bytes: 8"},
+		{port("framing: {type: length, size: 2, byte_order: middle}"), `f:1:76: ports.gps.framing.byte_order: "middle" is not known; use big or little`},
 		{port(`framing: {type: line, delimiter: ""}`), `f:1:64: ports.gps.framing.delimiter: "" has 0 bytes; a delimiter has 1 to 16, as in "\r\n" with double quotes`},
 		{port("framing: {type: line, max_bytes: 9MiB}"), `f:1:64: ports.gps.framing.max_bytes: "9MiB" is out of range; it can be from 1B to 8MiB`},
 		{port("forward_to: [gps, tv]"), `f:1:49: ports.gps.forward_to: there is no port "tv"; there are gps`},

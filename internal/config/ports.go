@@ -8,7 +8,6 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 
-	"github.com/serialvisor/serialvisor/internal/frame"
 	"github.com/serialvisor/serialvisor/internal/ipc"
 )
 
@@ -53,6 +52,7 @@ func (c *collector) port(key string, keyNode, n ast.Node, p *Port) portNodes {
 			p.USB = c.usb(key, n)
 		}},
 		{"framing", func(key string, n ast.Node) { c.framing(key, n, &p.Framing) }},
+		{"tx_framing", func(key string, n ast.Node) { c.framing(key, n, &p.TxFraming) }},
 		{"forward_to", func(key string, n ast.Node) { nodes.forward = c.forward(key, n, p) }},
 		{"queue", func(key string, n ast.Node) { c.queue(key, n, &p.Queue) }},
 	}
@@ -65,40 +65,11 @@ func (c *collector) port(key string, keyNode, n ast.Node, p *Port) portNodes {
 	case present["device"] && present["usb"]:
 		c.fail(nodes.device, key+".usb", "device: and usb: both say which device it is; leave one out")
 	}
+	if !present["tx_framing"] {
+		p.TxFraming = p.Framing
+	}
 	c.checkSettings(key, at, p.Settings)
 	return nodes
-}
-
-// framing takes a name or a mapping.
-func (c *collector) framing(key string, n ast.Node, to *frame.Spec) {
-	types := c.choice([]string{frame.Line, frame.Raw}, func(s string) { to.Type = s })
-	var delimiter ast.Node
-	if isScalar(n) {
-		types(key, n)
-	} else {
-		present := c.mapping(n, key,
-			field{"type", types},
-			field{"delimiter", func(key string, n ast.Node) {
-				if length := len(text(n)); !isScalar(n) || length < 1 || length > frame.MaxDelimiterBytes {
-					c.fail(n, key, "%s has %d bytes; a delimiter has 1 to %d, as in \"\\r\\n\" with double quotes", described(n), length, frame.MaxDelimiterBytes)
-					return
-				}
-				to.Delimiter = []byte(text(n))
-				delimiter = n
-			}},
-			field{"max_bytes", c.size(1, frame.MaxFrameBytes, func(v int64) { to.MaxBytes = int(v) })},
-			field{"idle_flush", c.duration(&to.IdleFlush)},
-		)
-		if !present["type"] && isMapping(n) {
-			c.fail(n, key+".type", "missing; use line or raw")
-		}
-	}
-	if to.Type == frame.Raw {
-		to.Delimiter = nil
-		if delimiter != nil {
-			c.fail(delimiter, key+".delimiter", "raw framing has no delimiter; leave it out, or use type: line")
-		}
-	}
 }
 
 // forward takes a list of ports, or a single one, and returns where each stands.
@@ -179,9 +150,9 @@ func (c *collector) checkForwards(ports []Port, nodes []portNodes) {
 			switch {
 			case target < 0:
 				c.fail(nodes[i].forward[j], key, "there is no port %q; there are %s", name, strings.Join(names, ", "))
-			case ports[target].Framing.MaxBytes < leastForwarded:
+			case ports[target].TxFraming.MaxBytes < leastForwarded:
 				c.fail(nodes[i].forward[j], key, "port %s has framing.max_bytes: %d, and what is forwarded needs at least %d, as its headers count",
-					name, ports[target].Framing.MaxBytes, leastForwarded)
+					name, ports[target].TxFraming.MaxBytes, leastForwarded)
 			}
 		}
 	}

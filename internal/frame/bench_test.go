@@ -5,40 +5,64 @@ import (
 	"testing"
 )
 
-// lines of 80 bytes, the delimiter included, as NMEA has them at most.
-func lines(n int, delimiter string) []byte {
-	line := append(bytes.Repeat([]byte("x"), 80-len(delimiter)), delimiter...)
-	return bytes.Repeat(line, n)
-}
-
 // splitAll walks through data as a reader does, and returns how many frames there are.
 func splitAll(codec Codec, data []byte) (frames int) {
 	for {
-		_, size, _ := codec.Split(data, 0, false)
-		if size == 0 {
+		f := codec.Split(data, Position{})
+		if f.Size == 0 {
 			return frames
 		}
-		data = data[size:]
+		data = data[f.Skip+f.Size:]
 		frames++
 	}
 }
 
+// typical are specs with frames of 80 bytes on the line, about.
+func typical() map[string]Spec {
+	return map[string]Spec{
+		"line LF":   {Type: Line, Delimiter: []byte("\n"), MaxBytes: DefaultMaxBytes},
+		"line CRLF": {Type: Line, Delimiter: []byte("\r\n"), MaxBytes: DefaultMaxBytes},
+		"fixed":     {Type: Fixed, Bytes: 80, MaxBytes: DefaultMaxBytes},
+		"length":    {Type: Length, Size: 2, ByteOrder: BigEndian, MaxBytes: DefaultMaxBytes},
+		"slip":      {Type: Slip, MaxBytes: DefaultMaxBytes},
+		"cobs":      {Type: Cobs, MaxBytes: DefaultMaxBytes},
+	}
+}
+
+// typicalData are n frames as a device of the spec says them.
+func typicalData(tb testing.TB, spec Spec, n int) (Codec, []byte) {
+	tb.Helper()
+	codec, err := New(spec)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	payload := append([]byte{0, 78}, bytes.Repeat([]byte("x"), 78)...) // two bytes of length, where that is asked for
+	if spec.Type == Line {
+		payload = payload[:80-len(spec.Delimiter)]
+	}
+	var data []byte
+	for range n {
+		data = codec.Append(data, payload, 0)
+	}
+	return codec, data
+}
+
 func TestSplitDoesNotAllocate(t *testing.T) {
-	for _, delimiter := range []string{"\n", "\r\n"} {
-		codec, data := lineCodec(t, delimiter, DefaultMaxBytes), lines(100, delimiter)
+	for name, spec := range typical() {
+		codec, data := typicalData(t, spec, 100)
 		if frames := splitAll(codec, data); frames != 100 {
-			t.Fatalf("%q: %d frames, want 100", delimiter, frames)
+			t.Fatalf("%s: %d frames, want 100", name, frames)
 		}
 		if n := testing.AllocsPerRun(10, func() { splitAll(codec, data) }); n != 0 {
-			t.Errorf("%q: splitting 100 lines allocates %v times", delimiter, n)
+			t.Errorf("%s: splitting 100 frames allocates %v times", name, n)
 		}
 	}
 }
 
 func BenchmarkSplit(b *testing.B) {
-	for name, delimiter := range map[string]string{"LF": "\n", "CRLF": "\r\n"} {
+	for name, spec := range typical() {
 		b.Run(name, func(b *testing.B) {
-			codec, data := lineCodec(b, delimiter, DefaultMaxBytes), lines(800, delimiter)
+			codec, data := typicalData(b, spec, 800)
 			b.SetBytes(int64(len(data)))
 			b.ReportAllocs()
 			for b.Loop() {
@@ -55,7 +79,7 @@ func BenchmarkSplitByteByByte(b *testing.B) {
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {
 		for n := range len(data) {
-			codec.Split(data[:n+1], n, false)
+			codec.Split(data[:n+1], Position{Scanned: n})
 		}
 	}
 }

@@ -1,13 +1,10 @@
-// Package frame turns a stream of bytes into frames and frames into bytes. It does no I/O and keeps no state between
-// calls: the bytes stay where the caller has them.
+// Package frame turns a stream of bytes into frames and frames into bytes. It does no I/O: the bytes stay where the caller
+// has them.
 package frame
 
 import (
-	"bytes"
 	"fmt"
-	"slices"
 	"strings"
-	"time"
 )
 
 // Flags say what is notable of a frame.
@@ -15,15 +12,17 @@ type Flags uint8
 
 // The flags.
 const (
-	Partial   Flags = 1 << iota // the frame ended without its delimiter: silence, or the port closed
+	Partial   Flags = 1 << iota // the frame was not finished: silence, or the port closed
 	Continued                   // the frame goes on in the next one: it was longer than MaxBytes
 	Gap                         // bytes before it were lost
+	Malformed                   // the payload is no frame but the bytes as they came, delimiters included
+	Padded                      // Cobs: an empty block stood behind a full one, which not every encoder writes
 )
 
 var flagNames = []struct {
 	flag Flags
 	name string
-}{{Partial, "partial"}, {Continued, "continued"}, {Gap, "gap"}}
+}{{Partial, "partial"}, {Continued, "continued"}, {Gap, "gap"}, {Malformed, "malformed"}, {Padded, "padded"}}
 
 // String joins the names of the flags with commas; no flags give an empty string.
 func (f Flags) String() string {
@@ -50,69 +49,52 @@ names:
 				continue names
 			}
 		}
-		return 0, fmt.Errorf("unknown flag %q; there are partial, continued and gap", name)
+		return 0, fmt.Errorf("unknown flag %q; there are partial, continued, gap, malformed and padded", name)
 	}
 	return f, nil
 }
 
-// Limits of a Spec.
-const (
-	MaxFrameBytes     = 8 << 20
-	MaxDelimiterBytes = 16
-	DefaultMaxBytes   = 64 << 10
-)
-
-// Types of framing.
-const (
-	Line = "line" // a frame ends with a delimiter
-	Raw  = "raw"  // whatever is there is a frame
-)
-
-// Spec describes a framing.
-type Spec struct {
-	Type      string        `json:"type"`
-	Delimiter []byte        `json:"delimiter,omitempty"`  // Line: 1 to 16 bytes
-	MaxBytes  int           `json:"max_bytes"`            // of one frame without its delimiter
-	IdleFlush time.Duration `json:"idle_flush,omitempty"` // silence after which what is there is a frame; 0: it is never
+// Frame is what Split has found:
+//
+//	| Skip bytes of no frame | Size bytes of the frame | …
+//
+// With Size 0 there is none yet and more bytes are needed.
+type Frame struct {
+	Payload []byte
+	Skip    int // delimiters in front, of empty packets in Slip and Cobs
+	Size    int // on the line, with its delimiter
+	Flags   Flags
 }
 
-// Default is lines that end with a line feed.
-func Default() Spec { return Spec{Type: Line, Delimiter: []byte("\n"), MaxBytes: DefaultMaxBytes} }
+// End says what comes behind the bytes of a Split.
+type End int
 
-// Validate says what is wrong with a Spec.
-func (s Spec) Validate() error {
-	switch {
-	case s.Type != Line && s.Type != Raw:
-		return fmt.Errorf("unknown type %q; there are line and raw", s.Type)
-	case s.Type == Line && (len(s.Delimiter) < 1 || len(s.Delimiter) > MaxDelimiterBytes):
-		return fmt.Errorf("a delimiter has 1 to %d bytes, not %d", MaxDelimiterBytes, len(s.Delimiter))
-	case s.Type == Raw && len(s.Delimiter) > 0:
-		return fmt.Errorf("raw frames have no delimiter")
-	case s.MaxBytes < 1 || s.MaxBytes > MaxFrameBytes:
-		return fmt.Errorf("max_bytes is 1 to %d, not %d", MaxFrameBytes, s.MaxBytes)
-	case s.IdleFlush < 0:
-		return fmt.Errorf("idle_flush cannot be negative")
-	}
-	return nil
+// The ends.
+const (
+	More    End = iota // more bytes may follow at once
+	Silence            // nothing came for as long as Spec.Silence says
+	Closed             // nothing will come
+)
+
+// Position is where in the stream the bytes of a Split stand.
+type Position struct {
+	Scanned   int  // how many of them an earlier Split has seen, which needed more
+	Continued bool // the frame before them was flagged Continued
+	End       End
 }
 
-// Codec splits a stream of bytes into frames, and makes frames ready to be sent. It has no state and may be used by
-// several goroutines.
+// Codec splits a stream of bytes into frames, and makes frames ready to be sent. It belongs to one goroutine.
 type Codec interface {
-	// Split finds the first frame in data. The payload is a part of data; size is how many bytes the frame takes with
-	// its delimiter, and 0 if more bytes are needed. Of data, the first scanned bytes were searched in an earlier call
-	// that needed more, and need not be searched again. final says that no bytes will join these, because of silence
-	// or because the port is closed: then what is left is a frame flagged Partial.
+	// Split finds the first frame in data. The payload is a part of data, or for codecs that decode the codec's own and
+	// valid until the next Split. After Silence and Closed what is left is a frame flagged Partial, where silence does
+	// not end a frame in the usual way.
 	//
-	// However the stream is cut into calls, the frames are the same, final apart; frames of Raw are what each call has.
-	// Payloads joined, each with the delimiter unless it is flagged Partial or Continued, are the stream.
-	Split(data []byte, scanned int, final bool) (payload []byte, size int, flags Flags)
-	// Append appends a frame to dst as it goes to the device: Line adds the delimiter, unless payload ends with it or
-	// flags has Partial or Continued.
+	// However the stream is cut into calls, the frames are the same, ends apart; frames of Raw are what each call has.
+	// All frames put through Append, and the delimiters that they skip, are the stream.
+	Split(data []byte, at Position) Frame
+	// Append appends a frame to dst as it goes to the device: Line adds the delimiter unless payload ends with it, Slip
+	// and Cobs encode. A payload that is flagged Partial, Continued or Malformed is appended as it is.
 	Append(dst, payload []byte, flags Flags) []byte
-	// Delimiter is what Split removes behind each frame that is not flagged Partial or Continued; empty if nothing. The
-	// caller must not change it.
-	Delimiter() []byte
 }
 
 // New makes the codec of a Spec.
@@ -120,9 +102,33 @@ func New(s Spec) (Codec, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
-	if s.Type == Raw {
-		return raw{s.MaxBytes}, nil
+	switch s.Type {
+	case Line:
+		return newLine(s), nil
+	case Fixed:
+		return fixed{s.Bytes}, nil
+	case Length:
+		return newLength(s), nil
+	case GapType:
+		return gap{s.MaxBytes}, nil
+	case Slip:
+		return newSlip(s), nil
+	case Cobs:
+		return newCobs(s), nil
 	}
-	// Clipped, so that two callers who append to it do not write to the same spare bytes.
-	return line{slices.Clip(bytes.Clone(s.Delimiter)), s.MaxBytes}, nil
+	return raw{s.MaxBytes}, nil
+}
+
+// whole is a frame of the first n bytes.
+func whole(data []byte, n int, flags Flags) Frame {
+	// Clipped, so that who appends to the payload does not write over what follows it.
+	return Frame{Payload: data[:n:n], Size: n, Flags: flags}
+}
+
+// rest is what is left of a stream that has come to an end, in pieces of at most most bytes.
+func rest(data []byte, most int, flags Flags) Frame {
+	if len(data) > most {
+		return whole(data, most, Continued)
+	}
+	return whole(data, len(data), flags)
 }

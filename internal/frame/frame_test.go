@@ -1,7 +1,6 @@
 package frame
 
 import (
-	"bytes"
 	"strings"
 	"testing"
 	"time"
@@ -17,13 +16,13 @@ func TestFlags(t *testing.T) {
 		{Continued, "continued"},
 		{Gap, "gap"},
 		{Partial | Gap, "partial,gap"},
-		{Partial | Continued | Gap, "partial,continued,gap"},
+		{Partial | Continued | Gap | Malformed | Padded, "partial,continued,gap,malformed,padded"},
 	} {
 		if got := c.flags.String(); got != c.text {
 			t.Errorf("Flags(%d) is %q, want %q", c.flags, got, c.text)
 		}
 	}
-	for f := Flags(0); f <= Partial|Continued|Gap; f++ {
+	for f := Flags(0); f <= Partial|Continued|Gap|Malformed|Padded; f++ {
 		if got, err := ParseFlags(f.String()); got != f || err != nil {
 			t.Errorf("ParseFlags(%q) is %d, %v; want %d", f, got, err, f)
 		}
@@ -47,12 +46,25 @@ func TestValidate(t *testing.T) {
 		{"longest frame", func(s *Spec) { s.MaxBytes = MaxFrameBytes }, ""},
 		{"idle flush", func(s *Spec) { s.IdleFlush = time.Millisecond }, ""},
 		{"no type", func(s *Spec) { s.Type = "" }, "unknown type"},
-		{"unknown type", func(s *Spec) { s.Type = "fixed" }, `"fixed"`},
+		{"unknown type", func(s *Spec) { s.Type = "xmodem" }, `"xmodem"`},
 		{"no delimiter", func(s *Spec) { s.Delimiter = nil }, "delimiter"},
 		{"long delimiter", func(s *Spec) { s.Delimiter = make([]byte, MaxDelimiterBytes+1) }, "not 17"},
 		{"raw delimiter", func(s *Spec) { s.Type = Raw }, "no delimiter"},
 		{"no bytes", func(s *Spec) { s.MaxBytes = 0 }, "max_bytes"},
 		{"too many bytes", func(s *Spec) { s.MaxBytes = MaxFrameBytes + 1 }, "max_bytes"},
+		{"fixed", func(s *Spec) { *s = Spec{Type: Fixed, MaxBytes: 1, Bytes: 16} }, ""},
+		{"fixed without bytes", func(s *Spec) { *s = Spec{Type: Fixed, MaxBytes: 1} }, "bytes is 1 to"},
+		{"gap", func(s *Spec) { *s = Spec{Type: GapType, MaxBytes: 1, Gap: 1} }, ""},
+		{"no gap", func(s *Spec) { *s = Spec{Type: GapType, MaxBytes: 1} }, "gap is a duration above 0"},
+		{"slip", func(s *Spec) { *s = Spec{Type: Slip, MaxBytes: 1} }, ""},
+		{"slip with delimiter", func(s *Spec) { s.Type = Slip }, "slip framing has no delimiter"},
+		{"length", func(s *Spec) { *s = Spec{Type: Length, MaxBytes: 9, Size: 4, Offset: 5, ByteOrder: BigEndian} }, ""},
+		{"length behind the end", func(s *Spec) { *s = Spec{Type: Length, MaxBytes: 9, Size: 4, Offset: 6, ByteOrder: BigEndian} }, "byte 10, beyond max_bytes: 9"},
+		{"length of 3 bytes", func(s *Spec) { *s = Spec{Type: Length, MaxBytes: 9, Size: 3, ByteOrder: BigEndian} }, "size is 1, 2 or 4, not 3"},
+		{"no byte order", func(s *Spec) { *s = Spec{Type: Length, MaxBytes: 9, Size: 2} }, `byte_order is big or little, not ""`},
+		{"too much extra", func(s *Spec) {
+			*s = Spec{Type: Length, MaxBytes: 9, Size: 2, ByteOrder: BigEndian, Extra: MaxFrameBytes + 1}
+		}, "extra is"},
 		{"negative idle flush", func(s *Spec) { s.IdleFlush = -1 }, "idle_flush"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -109,15 +121,8 @@ func TestDelimiterIsCopied(t *testing.T) {
 		t.Fatal(err)
 	}
 	delimiter[0] = 'x'
-	if got := codec.Delimiter(); string(got) != "\r\n" || cap(got) != len(got) {
-		t.Errorf("the delimiter is %q with room for %d bytes", got, cap(got))
-	}
-	raw, err := New(Spec{Type: Raw, MaxBytes: 8})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := raw.Delimiter(); !bytes.Equal(got, nil) {
-		t.Errorf("raw has the delimiter %q", got)
+	if got := codec.Append(nil, []byte("a"), 0); string(got) != "a\r\n" {
+		t.Errorf("it has become %q", got)
 	}
 }
 

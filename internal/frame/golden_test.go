@@ -27,28 +27,29 @@ func TestGolden(t *testing.T) {
 		{"nuls", Spec{Type: Line, Delimiter: []byte{0}, MaxBytes: 16}},
 		{"no-final-newline", Spec{Type: Line, Delimiter: []byte("\n"), MaxBytes: 64}},
 		{"no-final-newline-raw", Spec{Type: Raw, MaxBytes: 16}},
+		{"slip", Spec{Type: Slip, MaxBytes: 300}},                                                        // noise before, a wrong escape, no end
+		{"cobs", Spec{Type: Cobs, MaxBytes: 600}},                                                        // full blocks, one padded, empty packets
+		{"length", Spec{Type: Length, Size: 1, ByteOrder: BigEndian, Offset: 2, Extra: 2, MaxBytes: 40}}, // a mark in front, a checksum behind, garbage
+		{"fixed", Spec{Type: Fixed, Bytes: 8, MaxBytes: DefaultMaxBytes}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			data, err := os.ReadFile(filepath.Join("testdata", c.name+".bin"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			codec, err := New(c.spec)
-			if err != nil {
-				t.Fatal(err)
-			}
-			frames := chunked(t, codec, data, len(data))
-			if !bytes.Equal(joined(codec, frames), data) {
+			st := newStream(t, c.spec)
+			st.feed(t, data, More)
+			st.feed(t, nil, Closed)
+			if !bytes.Equal(st.rebuilt, data) {
 				t.Error("the frames are not what they were made of")
 			}
-			list, offset := new(bytes.Buffer), 0
-			for _, f := range frames {
+			list := new(bytes.Buffer)
+			for i, f := range st.frames {
 				flags := f.flags.String()
 				if flags == "" {
 					flags = "-"
 				}
-				fmt.Fprintf(list, "%d %d %s %q\n", offset, f.size, flags, f.payload)
-				offset += f.size
+				fmt.Fprintf(list, "%d %d %s %q\n", st.offsets[i], f.size, flags, f.payload)
 			}
 			golden := filepath.Join("testdata", c.name+".golden")
 			if *update {

@@ -1,6 +1,9 @@
 package frame
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // line is the framing of text protocols:
 //
@@ -14,32 +17,33 @@ type line struct {
 	maxBytes  int
 }
 
-func (l line) Delimiter() []byte { return l.delimiter }
+func newLine(s Spec) line {
+	// A copy, as a config that is read again changes it.
+	return line{slices.Clip(bytes.Clone(s.Delimiter)), s.MaxBytes}
+}
 
-func (l line) Split(data []byte, scanned int, final bool) ([]byte, int, Flags) {
+func (l line) Split(data []byte, at Position) Frame {
 	// A delimiter may begin in the bytes that were searched, and end behind them.
-	from := max(0, scanned-len(l.delimiter)+1)
+	from := max(0, at.Scanned-len(l.delimiter)+1)
 	to := min(len(data), l.maxBytes+len(l.delimiter))
 	if from < to {
 		if i := bytes.Index(data[from:to], l.delimiter); i >= 0 {
 			end := from + i
-			return data[:end:end], end + len(l.delimiter), 0
+			return Frame{Payload: data[:end:end], Size: end + len(l.delimiter)}
 		}
 	}
 	switch {
 	case len(data) >= l.maxBytes+len(l.delimiter):
-		return data[:l.maxBytes:l.maxBytes], l.maxBytes, Continued
-	case !final || len(data) == 0:
-		return nil, 0, 0
-	case len(data) > l.maxBytes:
-		return data[:l.maxBytes:l.maxBytes], l.maxBytes, Continued
+		return whole(data, l.maxBytes, Continued)
+	case at.End == More || len(data) == 0:
+		return Frame{}
 	}
-	return data[:len(data):len(data)], len(data), Partial
+	return rest(data, l.maxBytes, Partial)
 }
 
 func (l line) Append(dst, payload []byte, flags Flags) []byte {
 	dst = append(dst, payload...)
-	if flags&(Partial|Continued) != 0 || bytes.HasSuffix(payload, l.delimiter) {
+	if flags&(Partial|Continued|Malformed) != 0 || bytes.HasSuffix(payload, l.delimiter) {
 		return dst
 	}
 	return append(dst, l.delimiter...)

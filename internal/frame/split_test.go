@@ -20,32 +20,52 @@ func (g got) String() string { return fmt.Sprintf("%q/%d %s", g.payload, g.size,
 // stream feeds bytes to a codec as a reader does.
 type stream struct {
 	codec   Codec
+	between byte // what is skipped
 	data    []byte
-	scanned int
+	at      Position
 	frames  []got
+	offsets []int  // of the frames
+	rebuilt []byte // what the frames were made of, put together from them
+	most    int    // of the bytes that have waited for more
 }
 
-// feed adds bytes and takes the frames that are there; final is what Split has under that name.
-func (s *stream) feed(t testing.TB, chunk []byte, final bool) {
+func newStream(t testing.TB, spec Spec) *stream {
+	t.Helper()
+	codec, err := New(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	between, _ := spec.Between()
+	return &stream{codec: codec, between: between}
+}
+
+// feed adds bytes and takes the frames that are there.
+func (s *stream) feed(t testing.TB, chunk []byte, end End) {
 	t.Helper()
 	s.data = append(s.data, chunk...)
+	s.at.End = end
 	for {
-		payload, size, flags := s.codec.Split(s.data, s.scanned, final)
-		if size == 0 {
-			s.scanned = len(s.data)
-			if final && len(s.data) > 0 {
+		f := s.codec.Split(s.data, s.at)
+		if f.Size == 0 {
+			s.at.Scanned = len(s.data)
+			s.most = max(s.most, len(s.data))
+			if end != More && len(s.data) > 0 {
 				t.Fatalf("%d bytes are left, though no more come", len(s.data))
 			}
 			return
 		}
-		if size > len(s.data) || len(payload) > size {
-			t.Fatalf("a frame of %d bytes with %d of payload, out of %d", size, len(payload), len(s.data))
+		if f.Skip+f.Size > len(s.data) || cap(f.Payload) != len(f.Payload) {
+			t.Fatalf("frame %+v out of %d bytes, with room for %d behind it", f, len(s.data), cap(f.Payload)-len(f.Payload))
 		}
-		if len(payload) > 0 && &payload[0] != &s.data[0] || cap(payload) != len(payload) {
-			t.Fatalf("payload %q is a copy, or lets its user append to what follows it", payload)
+		s.frames = append(s.frames, got{string(f.Payload), f.Size, f.Flags})
+		s.rebuilt = append(s.rebuilt, bytes.Repeat([]byte{s.between}, f.Skip)...)
+		before := len(s.rebuilt)
+		s.offsets = append(s.offsets, before)
+		if s.rebuilt = s.codec.Append(s.rebuilt, f.Payload, f.Flags); len(s.rebuilt)-before != f.Size {
+			t.Fatalf("frame %+v is sent as %d bytes", f, len(s.rebuilt)-before)
 		}
-		s.frames = append(s.frames, got{string(payload), size, flags})
-		s.data, s.scanned = s.data[size:], 0
+		s.data = s.data[f.Skip+f.Size:]
+		s.at = Position{Continued: f.Flags&Continued != 0, End: end}
 	}
 }
 
@@ -54,9 +74,9 @@ func chunked(t testing.TB, codec Codec, data []byte, n int) []got {
 	t.Helper()
 	s := stream{codec: codec}
 	for chunk := range slices.Chunk(data, n) {
-		s.feed(t, chunk, false)
+		s.feed(t, chunk, More)
 	}
-	s.feed(t, nil, true)
+	s.feed(t, nil, Closed)
 	return s.frames
 }
 
@@ -64,10 +84,7 @@ func chunked(t testing.TB, codec Codec, data []byte, n int) []got {
 func joined(codec Codec, frames []got) []byte {
 	var all []byte
 	for _, f := range frames {
-		all = append(all, f.payload...)
-		if f.flags&(Partial|Continued) == 0 {
-			all = append(all, codec.Delimiter()...)
-		}
+		all = codec.Append(all, []byte(f.payload), f.flags)
 	}
 	return all
 }
@@ -183,15 +200,15 @@ func TestSplitLineAfterSilence(t *testing.T) {
 	data := []byte("ab\r\ncdefg\r\n\r\nabcd\r\nh")
 	for silence := range len(data) + 1 {
 		s := stream{codec: codec}
-		s.feed(t, data[:silence], true)
-		s.feed(t, data[silence:], true)
+		s.feed(t, data[:silence], Silence)
+		s.feed(t, data[silence:], Closed)
 		if all := joined(codec, s.frames); !bytes.Equal(all, data) {
 			t.Errorf("silence behind %q: the frames %v are %q", data[:silence], s.frames, all)
 		}
 	}
 	s := stream{codec: codec}
-	s.feed(t, []byte("abcd"), true)
-	s.feed(t, []byte("\r\n"), false)
+	s.feed(t, []byte("abcd"), Silence)
+	s.feed(t, []byte("\r\n"), More)
 	if want := []got{{"abcd", 4, Partial}, {"", 2, 0}}; !slices.Equal(s.frames, want) {
 		t.Errorf("silence before the delimiter: %v, want %v", s.frames, want)
 	}
@@ -212,8 +229,8 @@ func TestSplitLineLooksOnce(t *testing.T) {
 		{"abcd", "xabcdx", 5, 0},   // seen whole
 		{"abcd", "xabcdabc", 8, 0}, // nothing is new
 	} {
-		if _, size, _ := lineCodec(t, c.delimiter, 64).Split([]byte(c.data), c.scanned, false); size != c.size {
-			t.Errorf("%q in %q behind %d bytes: size %d, want %d", c.delimiter, c.data, c.scanned, size, c.size)
+		if f := lineCodec(t, c.delimiter, 64).Split([]byte(c.data), Position{Scanned: c.scanned}); f.Size != c.size {
+			t.Errorf("%q in %q behind %d bytes: size %d, want %d", c.delimiter, c.data, c.scanned, f.Size, c.size)
 		}
 	}
 }
@@ -225,9 +242,9 @@ func TestSplitRaw(t *testing.T) {
 	}
 	s := stream{codec: codec}
 	for _, chunk := range []string{"", "ab\n", "cdef", "ghijk", "\x00"} {
-		s.feed(t, []byte(chunk), false)
+		s.feed(t, []byte(chunk), More)
 	}
-	s.feed(t, []byte("lm"), true)
+	s.feed(t, []byte("lm"), Closed)
 	want := []got{{"ab\n", 3, 0}, {"cdef", 4, 0}, {"ghij", 4, 0}, {"k", 1, 0}, {"\x00", 1, 0}, {"lm", 2, 0}}
 	if !slices.Equal(s.frames, want) {
 		t.Errorf("frames are %v, want %v", s.frames, want)

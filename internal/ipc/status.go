@@ -1,6 +1,9 @@
 package ipc
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // State of a port.
 type State string
@@ -56,17 +59,17 @@ type BrokerStatus struct {
 
 // PortStatus is one port in a Status.
 type PortStatus struct {
-	Name       string     `json:"name"`
-	Device     string     `json:"device"`
-	State      State      `json:"state"`
-	Line       string     `json:"line"`      // "9600 8N1": as set by the driver while the port is open, else as configured
-	Delimiter  string     `json:"delimiter"` // what framing removed behind each received frame; JSON-escaped
-	Session    string     `json:"session"`
-	Since      time.Time  `json:"since"`
-	Error      string     `json:"error"`
-	Rx         RxStatus   `json:"rx"`
-	Tx         TxStatus   `json:"tx"`
-	LineErrors LineErrors `json:"line_errors"`
+	Name       string          `json:"name"`
+	Device     string          `json:"device"`
+	State      State           `json:"state"`
+	Line       string          `json:"line"`    // "9600 8N1": as set by the driver while the port is open, else as configured
+	Framing    json.RawMessage `json:"framing"` // of received frames, as in the config; delimiters in base64, durations in ns
+	Session    string          `json:"session"`
+	Since      time.Time       `json:"since"`
+	Error      string          `json:"error"`
+	Rx         RxStatus        `json:"rx"`
+	Tx         TxStatus        `json:"tx"`
+	LineErrors LineErrors      `json:"line_errors"`
 
 	LineChanged bool        `json:"line_changed,omitempty"` // by a control request, until the port opens again
 	LowLatency  bool        `json:"low_latency"`            // whether the driver has that mode, and it is on

@@ -43,7 +43,7 @@ const (
 type Spec struct {
 	Port    string          `json:"port"`
 	Session string          `json:"session"`
-	Framing json.RawMessage `json:"framing"` // a frame.Spec, which this package must not know
+	Framing json.RawMessage `json:"framing"` // a frame.Spec, which this package must not know; of the worker's direction
 	History bool            `json:"history"` // whether a stream stores what is published
 
 	// Second is an account on the other side of the broker: for the writer TRAFFIC, where it publishes sent; for the
@@ -60,7 +60,8 @@ type Target struct {
 	Stream      string `json:"stream,omitempty"`
 	Consumer    string `json:"consumer,omitempty"`
 	MaxMessages int64  `json:"max_messages,omitempty"`
-	MaxBytes    int    `json:"max_bytes"` // of one message with its headers
+	MaxBytes    int    `json:"max_bytes"`         // of one message with its headers
+	Framing     string `json:"framing,omitempty"` // type of the frames that it is sent
 }
 
 // Credentials let a client into one account of the broker.

@@ -36,6 +36,7 @@ const (
 type forwarder struct {
 	*worker.Worker
 	target ipc.Target
+	alike  bool // the target frames as this port does, so that flags mean the same to it
 	nc     *nats.Conn
 	queue  *publish.Publisher // nil: there is no queue, the target's writer listens itself
 	credit int64
@@ -45,8 +46,8 @@ type forwarder struct {
 	looked time.Time
 }
 
-func newForwarder(w *worker.Worker, target ipc.Target, waits func()) (*forwarder, error) {
-	f := &forwarder{Worker: w, target: target, waits: waits}
+func newForwarder(w *worker.Worker, target ipc.Target, alike bool, waits func()) (*forwarder, error) {
+	f := &forwarder{Worker: w, target: target, alike: alike, waits: waits}
 	nc, err := w.Connect(w.Spec.Second, nats.ReconnectHandler(func(*nats.Conn) {
 		if f.queue != nil {
 			f.queue.Resend()
@@ -81,14 +82,22 @@ func (f *forwarder) Close(ctx context.Context) error {
 	return f.nc.FlushWithContext(ctx)
 }
 
-// forward queues one frame, in pieces if it is too long for the target's queue.
+// forward queues one frame, in pieces if it is too long for the target's queue. To a target of another framing it is a
+// frame like any other, whatever its flags are.
 func (f *forwarder) forward(ctx context.Context, payload []byte, flags frame.Flags, offset uint64) {
+	if flags &^= frame.Gap; !f.alike {
+		flags = 0
+	}
 	for {
 		m := f.message(payload, flags, offset)
 		if excess := m.Size() - len(m.Subject) - f.target.MaxBytes; excess > 0 && excess < len(payload) {
 			cut := len(payload) - excess - len(ipc.HeaderFlags) - len(": continued\r\n")
 			if cut > 0 {
-				f.put(ctx, f.message(payload[:cut], flags|frame.Continued, offset))
+				piece := flags
+				if f.target.Framing == frame.Line { // others encode each piece, or add nothing to it
+					piece |= frame.Continued
+				}
+				f.put(ctx, f.message(payload[:cut], piece, offset))
 				payload, offset = payload[cut:], offset+uint64(cut)
 				continue
 			}
@@ -102,7 +111,7 @@ func (f *forwarder) message(payload []byte, flags frame.Flags, offset uint64) *n
 	m := &nats.Msg{Subject: f.Subjects.Tx(f.target.Port), Data: payload, Header: nats.Header{
 		ipc.HeaderMsgID: {ipc.MessageID(f.Spec.Port, f.Spec.Session, offset)},
 	}}
-	if flags &= frame.Partial | frame.Continued; flags != 0 {
+	if flags != 0 {
 		m.Header[ipc.HeaderFlags] = []string{flags.String()}
 	}
 	return m

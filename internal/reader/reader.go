@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -25,11 +26,14 @@ import (
 type reader struct {
 	*worker.Worker
 	codec   frame.Codec
-	idle    time.Duration // of silence after which what is there becomes a frame, or 0
+	framing string        // its type
+	silence time.Duration // after which the codec is told of it, or 0
 	buffer  *buffer
-	gap     bool   // bytes before the next frame were lost
-	offset  uint64 // of the first byte in the buffer since the port opened
 	subject string
+
+	gap       bool   // bytes before the next frame were lost
+	continued bool   // the frame before the next one goes on in it
+	offset    uint64 // of the first byte in the buffer since the port opened
 
 	traffic  *nats.Conn
 	cork     worker.Cork        // of traffic
@@ -75,8 +79,8 @@ func (r *reader) prepare() error {
 	if err != nil {
 		return fmt.Errorf("framing: %w", err)
 	}
-	r.codec, r.idle = codec, spec.IdleFlush
-	r.buffer = newBuffer(spec.MaxBytes + len(spec.Delimiter))
+	r.codec, r.framing, r.silence = codec, spec.Type, spec.Silence()
+	r.buffer = newBuffer(spec.WireBytes())
 	// A predecessor that was killed may have taken bytes along that no stream has: say so, and count on.
 	r.offset = r.Counters.RxRead.Load()
 	r.gap = r.Counters.RxDone.Load() < r.offset
@@ -101,7 +105,7 @@ func (r *reader) connect(ctx context.Context, helpers *errgroup.Group) error {
 		helpers.Go(func() error { return r.history.Run(ctx) })
 	}
 	for _, target := range r.Spec.Forward {
-		f, err := newForwarder(r.Worker, target, r.cork.Release)
+		f, err := newForwarder(r.Worker, target, target.Framing == r.framing, r.cork.Release)
 		if err != nil {
 			return err
 		}
@@ -113,21 +117,33 @@ func (r *reader) connect(ctx context.Context, helpers *errgroup.Group) error {
 
 // receive reads until the device is gone (an error) or the worker is asked to stop.
 func (r *reader) receive(ctx context.Context) error {
+	if r.framing == frame.GapType {
+		// Silence is short here and says where a frame ends: the kernel is not to round this thread's waits.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		serialio.SharpenTimers()
+	}
 	for {
-		idle := time.Duration(0)
+		silence := time.Duration(0)
 		if r.buffer.len() > 0 {
-			idle = r.idle
+			silence = r.silence
 		}
-		n, err := r.Device.Read(r.buffer.free(), idle)
+		n, err := r.Device.Read(r.buffer.free(), silence)
 		r.buffer.grow(n)
 		r.Counters.RxRead.Add(uint64(n))
 		r.Counters.RxBytes.Add(uint64(n))
-		silent := errors.Is(err, serialio.ErrIdle)
-		if perr := r.publishAll(ctx, err != nil); perr != nil {
+		end := frame.More
+		switch {
+		case errors.Is(err, serialio.ErrIdle):
+			end = frame.Silence
+		case err != nil:
+			end = frame.Closed
+		}
+		if perr := r.publishAll(ctx, end); perr != nil {
 			return perr
 		}
 		switch {
-		case err == nil, silent:
+		case end != frame.Closed:
 		case errors.Is(err, serialio.ErrInterrupted):
 			return nil
 		default:
@@ -154,43 +170,45 @@ func (r *reader) finish() error {
 	return err
 }
 
-// publishAll publishes the frames in the buffer. final says that no bytes will join the last one.
-func (r *reader) publishAll(ctx context.Context, final bool) error {
+// publishAll publishes the frames in the buffer. end is what comes behind it.
+func (r *reader) publishAll(ctx context.Context, end frame.End) error {
 	now := ipc.FormatTime(time.Now())
 	r.cork.Hold()
 	defer r.cork.Release()
 	for r.buffer.len() > 0 {
 		data, scanned := r.buffer.data()
-		payload, size, flags := r.codec.Split(data, scanned, final)
-		if size == 0 {
+		f := r.codec.Split(data, frame.Position{Scanned: scanned, Continued: r.continued, End: end})
+		if f.Size == 0 {
 			r.buffer.looked()
 			return nil
 		}
+		r.continued = f.Flags&frame.Continued != 0
 		if r.gap {
-			flags |= frame.Gap
+			f.Flags |= frame.Gap
 			r.gap = false
 		}
-		if err := r.publish(ctx, payload, size, flags, now); err != nil {
+		r.offset += uint64(f.Skip)
+		if err := r.publish(ctx, f, now); err != nil {
 			return err
 		}
-		r.buffer.take(size)
-		r.offset += uint64(size)
+		r.buffer.take(f.Skip + f.Size)
+		r.offset += uint64(f.Size)
 	}
 	return nil
 }
 
-// publish puts one frame on the bus. The payload is the buffer's, so the message gets a copy.
-func (r *reader) publish(ctx context.Context, payload []byte, size int, flags frame.Flags, now string) error {
+// publish puts one frame on the bus. The payload is the buffer's or the codec's, so the message gets a copy.
+func (r *reader) publish(ctx context.Context, f frame.Frame, now string) error {
 	id := ipc.MessageID(r.Spec.Port, r.Spec.Session, r.offset)
-	m := &nats.Msg{Subject: r.subject, Data: append([]byte(nil), payload...), Header: nats.Header{
+	m := &nats.Msg{Subject: r.subject, Data: append([]byte(nil), f.Payload...), Header: nats.Header{
 		ipc.HeaderTime:   {now},
 		ipc.HeaderOffset: {strconv.FormatUint(r.offset, 10)},
 		ipc.HeaderMsgID:  {id},
 	}}
-	if flags != 0 {
-		m.Header[ipc.HeaderFlags] = []string{flags.String()}
+	if f.Flags != 0 {
+		m.Header[ipc.HeaderFlags] = []string{f.Flags.String()}
 	}
-	end := r.offset + uint64(size)
+	end := r.offset + uint64(f.Size)
 	if r.history != nil {
 		if err := r.history.Publish(ctx, m, end); err != nil {
 			return err
@@ -202,8 +220,8 @@ func (r *reader) publish(ctx context.Context, payload []byte, size int, flags fr
 		r.Counters.RxDone.Store(end)
 	}
 	r.Counters.RxFrames.Add(1)
-	for _, f := range r.forwards {
-		f.forward(ctx, m.Data, flags, r.offset)
+	for _, to := range r.forwards {
+		to.forward(ctx, m.Data, f.Flags, r.offset)
 	}
 	return nil
 }

@@ -78,6 +78,41 @@ func (d *Device) Write(p []byte) (int, error) {
 	return written, nil
 }
 
+// Pause waits for so long, or until ErrInterrupted.
+func (d *Device) Pause(length time.Duration) error {
+	if length <= 0 {
+		return nil
+	}
+	for until := time.Now().Add(length); ; length = time.Until(until) {
+		timeout := unix.NsecToTimespec(max(length, 0).Nanoseconds())
+		n, err := unix.Ppoll([]unix.PollFd{{Fd: int32(d.interrupt), Events: unix.POLLIN}}, &timeout, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return fmt.Errorf("wait: %w", err)
+		case n > 0:
+			return ErrInterrupted
+		default:
+			return nil
+		}
+	}
+}
+
+// LineTime is how long n bytes take on the line with the settings that it has now: start, data, parity and stop bits.
+func (d *Device) LineTime(n int) (time.Duration, error) {
+	t, err := unix.IoctlGetTermios(d.fd, unix.TCGETS2)
+	if err != nil {
+		return 0, fmt.Errorf("read line settings: %w", failure(err))
+	}
+	s := decodeLine(t)
+	halves := 2 * (1 + s.DataBits) // in half bits, for 1.5 stop bits
+	if s.Parity != ParityNone {
+		halves += 2
+	}
+	halves += map[string]int{StopOne: 2, StopOneAndHalf: 3, StopTwo: 4}[s.StopBits]
+	return time.Duration(n) * time.Duration(halves) * time.Second / time.Duration(2*max(s.Baud, 1)), nil
+}
+
 // wait returns when the device is ready for events or has hung up.
 func (d *Device) wait(events int16, idle time.Duration) error {
 	var timeout *unix.Timespec
@@ -117,4 +152,10 @@ func failure(err error) error {
 		return fmt.Errorf("%w: %w", ErrHangup, err)
 	}
 	return err
+}
+
+// SharpenTimers has the kernel wake the calling thread when a wait is over, and not up to 50 µs later, see
+// PR_SET_TIMERSLACK in prctl(2).
+func SharpenTimers() {
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) // fails for no value
 }

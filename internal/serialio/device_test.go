@@ -163,3 +163,35 @@ func TestHangup(t *testing.T) {
 	}
 	w.Forget(p.Keeper())
 }
+
+func TestPause(t *testing.T) {
+	d := borrow(t, open(t, device(t).Path()))
+	begun := time.Now()
+	if err := d.Pause(30 * time.Millisecond); err != nil || time.Since(begun) < 30*time.Millisecond {
+		t.Errorf("Pause: %v after %s", err, time.Since(begun))
+	}
+	if err := d.Pause(-time.Second); err != nil {
+		t.Errorf("Pause for less than nothing: %v", err)
+	}
+	d.Interrupt()
+	if err := d.Pause(time.Hour); !errors.Is(err, serialio.ErrInterrupted) {
+		t.Errorf("Pause after an interrupt: %v", err)
+	}
+}
+
+// The time on the line is that of the settings in force, which may change while the port is open.
+func TestLineTime(t *testing.T) {
+	p := open(t, device(t).Path())
+	d := borrow(t, p)
+	if took, err := d.LineTime(96); err != nil || took != 100*time.Millisecond {
+		t.Errorf("96 bytes at 9600 8N1 take %s, %v; want 100 ms", took, err)
+	}
+	s := settings.Line
+	s.Baud, s.StopBits = 1200, serialio.StopTwo
+	if _, err := control(t, p).SetLine(s); err != nil {
+		t.Fatal(err)
+	}
+	if took, err := d.LineTime(1200); err != nil || took != 11*time.Second {
+		t.Errorf("1200 bytes at 1200 8N2 take %s, %v; want 11 s", took, err)
+	}
+}

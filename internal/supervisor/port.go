@@ -30,14 +30,15 @@ const (
 // port is one configured port: it waits for the device, opens it, has reader and writer run while it is open, and begins
 // again when it is gone. Run's goroutine alone changes its state.
 type port struct {
-	config   config.Port
-	history  bool
-	broker   *broker.Broker
-	spawner  *spawner
-	hangups  *serialio.HangupWatcher
-	programs programs
-	board    *board
-	log      *slog.Logger
+	config     config.Port
+	history    bool
+	txFramings map[string]string // types of what the gateway's ports are sent, by name
+	broker     *broker.Broker
+	spawner    *spawner
+	hangups    *serialio.HangupWatcher
+	programs   programs
+	board      *board
+	log        *slog.Logger
 
 	counters     *ipc.Counters
 	countersFile *os.File

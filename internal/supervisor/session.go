@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/serialvisor/serialvisor/internal/broker"
+	"github.com/serialvisor/serialvisor/internal/frame"
 	"github.com/serialvisor/serialvisor/internal/ipc"
 	"github.com/serialvisor/serialvisor/internal/serialio"
 )
@@ -101,12 +102,15 @@ func waitFor(group *sync.WaitGroup, stop <-chan struct{}, limit time.Duration) {
 func (p *port) reader(session string, device *serialio.Port) *builtin {
 	name := readerOf(p.config.Name)
 	var forward []ipc.Target
-	for _, target := range p.config.ForwardTo {
-		forward = append(forward, p.broker.Target(target))
+	for _, name := range p.config.ForwardTo {
+		target := p.broker.Target(name)
+		target.Framing = p.txFramings[name]
+		forward = append(forward, target)
 	}
 	return p.builtin(name, func(context.Context) (*process, error) {
 		grants := p.broker.ReaderGrants(p.config.Name, forward)
-		return p.launch(name, p.programs.reader, grants, ipc.Spec{Session: session, Forward: forward}, device.LendReader)
+		spec := ipc.Spec{Session: session, Forward: forward}
+		return p.launch(name, p.programs.reader, grants, spec, p.config.Framing, device.LendReader)
 	})
 }
 
@@ -120,7 +124,8 @@ func (p *port) writer(session string, device *serialio.Port) *builtin {
 			return nil, err
 		}
 		grants := p.broker.WriterGrants(queue)
-		return p.launch(name, p.programs.writer, grants, ipc.Spec{Session: session, Queue: &queue}, device.LendWriter)
+		spec := ipc.Spec{Session: session, Queue: &queue}
+		return p.launch(name, p.programs.writer, grants, spec, p.config.TxFraming, device.LendWriter)
 	})
 }
 
@@ -136,12 +141,11 @@ func (p *port) builtin(name string, launch func(context.Context) (*process, erro
 }
 
 // launch lets a worker into the broker, with new secrets, and starts its process with a descriptor that lend passes.
-func (p *port) launch(name, program string, grants []broker.Grant, spec ipc.Spec, lend func(func(uintptr) error) error) (worker *process, err error) {
-	framing, err := json.Marshal(p.config.Framing)
-	if err != nil {
+func (p *port) launch(name, program string, grants []broker.Grant, spec ipc.Spec, framing frame.Spec, lend func(func(uintptr) error) error) (worker *process, err error) {
+	spec.Port, spec.History = p.config.Name, p.history
+	if spec.Framing, err = json.Marshal(framing); err != nil {
 		return nil, fmt.Errorf("port %s: framing: %w", p.config.Name, err)
 	}
-	spec.Port, spec.Framing, spec.History = p.config.Name, framing, p.history
 	p.broker.Grant(grants...)
 	if len(grants) > 1 {
 		spec.Second = p.broker.Credentials(grants[1])

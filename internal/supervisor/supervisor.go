@@ -4,7 +4,7 @@ package supervisor
 
 import (
 	"context"
-	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,7 +17,6 @@ import (
 	"github.com/serialvisor/serialvisor/internal/broker"
 	"github.com/serialvisor/serialvisor/internal/config"
 	"github.com/serialvisor/serialvisor/internal/devices"
-	"github.com/serialvisor/serialvisor/internal/frame"
 	"github.com/serialvisor/serialvisor/internal/ipc"
 	"github.com/serialvisor/serialvisor/internal/serialio"
 )
@@ -136,22 +135,26 @@ func (s *Supervisor) watchDevices(ctx context.Context) error {
 
 // preparePorts makes all ports, without touching a device.
 func (s *Supervisor) preparePorts(spawner *spawner, hangups *serialio.HangupWatcher, programs programs) error {
+	txFramings := map[string]string{}
+	for _, c := range s.config.Ports {
+		txFramings[c.Name] = c.TxFraming.Type
+	}
 	for _, c := range s.config.Ports {
 		counters, file, err := ipc.NewCounters(c.Name)
 		if err != nil {
 			return fmt.Errorf("port %s: %w", c.Name, err)
 		}
-		codec, err := frame.New(c.Framing)
+		framing, err := json.Marshal(c.Framing)
 		if err != nil {
 			return fmt.Errorf("port %s: framing: %w", c.Name, err)
 		}
 		p := &port{
-			config: c, history: s.config.History.Storage != config.None, broker: s.broker, spawner: spawner, hangups: hangups,
+			config: c, txFramings: txFramings, history: s.config.History.Storage != config.None, broker: s.broker, spawner: spawner, hangups: hangups,
 			programs: programs, board: s.board, log: s.log, counters: counters, countersFile: file,
 			line: newLine(), wake: make(chan struct{}, 1),
 		}
 		s.board.addPort(ipc.PortStatus{
-			Name: c.Name, Device: p.deviceName(), State: ipc.Closed, Line: c.Settings.Line.String(), Delimiter: hex.EncodeToString(codec.Delimiter()),
+			Name: c.Name, Device: p.deviceName(), State: ipc.Closed, Line: c.Settings.Line.String(), Framing: framing,
 		}, s.started)
 		s.ports = append(s.ports, p)
 	}
@@ -169,10 +172,10 @@ func (s *Supervisor) brokerOptions() broker.Options {
 	}
 	for _, p := range s.config.Ports {
 		o.Queues = append(o.Queues, broker.Queue{
-			Port: p.Name, Off: p.Queue.Storage == config.None, MaxFrame: p.Framing.MaxBytes,
+			Port: p.Name, Off: p.Queue.Storage == config.None, MaxFrame: p.TxFraming.MaxBytes,
 			Limits: broker.Limits{Memory: p.Queue.Storage == config.Memory, MaxMessages: p.Queue.MaxMessages, MaxAge: p.Queue.MaxAge},
 		})
-		o.MaxFrame = max(o.MaxFrame, p.Framing.MaxBytes)
+		o.MaxFrame = max(o.MaxFrame, p.Framing.MaxBytes, p.Framing.Bytes, p.TxFraming.MaxBytes)
 	}
 	return o
 }

@@ -26,6 +26,7 @@ type writer struct {
 	*worker.Worker
 	codec    frame.Codec
 	maxBytes int
+	gap      time.Duration // of silence behind each frame, or 0
 
 	control *nats.Conn         // where frames come from
 	traffic *nats.Conn         // where is told what became of them
@@ -34,6 +35,7 @@ type writer struct {
 	mu      sync.Mutex // held while a frame is in hand; guards all below
 	stopped bool
 	wire    []byte        // the frame in hand as it goes to the device, reused
+	silent  time.Time     // when there will have been silence behind the frame before
 	gone    chan struct{} // closed with err when the device does not take frames any more
 	err     error
 }
@@ -57,7 +59,7 @@ func (w *writer) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("framing: %w", err)
 	}
-	w.codec, w.maxBytes = codec, spec.MaxBytes
+	w.codec, w.maxBytes, w.gap = codec, spec.MaxBytes, spec.Gap
 
 	background, cancel := context.WithCancel(context.Background())
 	helpers, background := errgroup.WithContext(background)
@@ -141,7 +143,7 @@ func (w *writer) write(o order) error {
 		return serialio.ErrInterrupted
 	}
 	w.wire = w.codec.Append(w.wire[:0], o.payload, o.flags)
-	n, err := w.Device.Write(w.wire)
+	n, err := w.send()
 	w.Counters.TxBytes.Add(uint64(n))
 	if err != nil {
 		w.stopped = true
@@ -151,6 +153,24 @@ func (w *writer) write(o order) error {
 	}
 	w.Counters.TxFrames.Add(1)
 	return nil
+}
+
+// send writes what is on the wire next. Where silence ends a frame the one before gets it first: the time that its bytes
+// take on the line, and the gap.
+func (w *writer) send() (int, error) {
+	if w.gap == 0 {
+		return w.Device.Write(w.wire)
+	}
+	if err := w.Device.Pause(time.Until(w.silent)); err != nil {
+		return 0, err
+	}
+	n, err := w.Device.Write(w.wire)
+	if err != nil {
+		return n, err
+	}
+	took, err := w.Device.LineTime(n)
+	w.silent = time.Now().Add(took + w.gap)
+	return n, err
 }
 
 // tell publishes a frame on sent, as it was written.
