@@ -118,10 +118,11 @@ func (r *reader) connect(ctx context.Context, helpers *errgroup.Group) error {
 // receive reads until the device is gone (an error) or the worker is asked to stop.
 func (r *reader) receive(ctx context.Context) error {
 	if r.framing == frame.GapType {
-		// Silence is short here and says where a frame ends: the kernel is not to round this thread's waits.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		serialio.SharpenTimers()
+		if err := r.Device.MindSilence(); err != nil {
+			return err
+		}
 	}
 	for {
 		silence := time.Duration(0)

@@ -15,6 +15,7 @@ import (
 // every byte that a device sends.
 type Device struct {
 	fd, interrupt int
+	delays        *delays // nil: how long the reading thread waits for a processor does not matter
 }
 
 // Borrow takes over a descriptor that the supervisor has handed down, which must be non-blocking.
@@ -30,7 +31,7 @@ func Borrow(fd uintptr) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make an eventfd: %w", err)
 	}
-	return &Device{int(fd), interrupt}, nil
+	return &Device{fd: int(fd), interrupt: interrupt}, nil
 }
 
 // ErrInterrupted ends a Read or Write after Interrupt.
@@ -43,7 +44,7 @@ var ErrIdle = errors.New("nothing received")
 // else it waits for ever. Errors: ErrHangup, ErrIdle, ErrInterrupted, or the kernel's.
 func (d *Device) Read(p []byte, idle time.Duration) (int, error) {
 	for {
-		if err := d.wait(unix.POLLIN, idle); err != nil {
+		if err := d.await(idle); err != nil {
 			return 0, err
 		}
 		n, err := unix.Read(d.fd, p)
@@ -144,7 +145,12 @@ func (d *Device) Interrupt() {
 
 // Close gives the descriptor back; the device stays open in the supervisor. No call may be under way. The eventfd lives
 // on: an Interrupt that comes late must not hit another file.
-func (d *Device) Close() error { return unix.Close(d.fd) }
+func (d *Device) Close() error {
+	if d.delays != nil {
+		_ = unix.Close(d.delays.fd)
+	}
+	return unix.Close(d.fd)
+}
 
 // failure gives the many ways in which a tty says that it is gone one name.
 func failure(err error) error {
@@ -152,10 +158,4 @@ func failure(err error) error {
 		return fmt.Errorf("%w: %w", ErrHangup, err)
 	}
 	return err
-}
-
-// SharpenTimers has the kernel wake the calling thread when a wait is over, and not up to 50 µs later, see
-// PR_SET_TIMERSLACK in prctl(2).
-func SharpenTimers() {
-	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) // fails for no value
 }

@@ -17,7 +17,7 @@ import (
 var (
 	rounds = flag.Int("rounds", 3, "rounds; figures are medians over them")
 	lines  = flag.Int("lines", 400, "lines of a latency measurement")
-	only   = flag.String("only", "", "measure only: peers, ports")
+	only   = flag.String("only", "", "measure only: peers, ports, gaps")
 	pace   = flag.Duration("cpu", 60*time.Second, "how long CPU time is measured at 100 lines/s")
 )
 
@@ -42,26 +42,40 @@ func main() {
 }
 
 func bench() error {
-	if missing := missingPeers(); *only != "ports" && len(missing) > 0 {
-		return fmt.Errorf("not all peers are there: apt-get install %s", strings.Join(missing, " "))
-	}
-	if *only != "ports" {
-		if err := benchPeers(); err != nil {
-			return err
+	for _, part := range []struct {
+		name string
+		run  func() error
+	}{{"peers", benchPeers}, {"ports", benchPorts}, {"gaps", benchGaps}} {
+		if *only == "" || *only == part.name {
+			if err := part.run(); err != nil {
+				return err
+			}
 		}
-	}
-	if *only != "peers" {
-		ports, err := measurePorts()
-		if err != nil {
-			return err
-		}
-		printPorts(ports)
 	}
 	return nil
 }
 
+func benchPorts() error {
+	f, err := measurePorts()
+	if err == nil {
+		printPorts(f)
+	}
+	return err
+}
+
+func benchGaps() error {
+	f, err := measureGaps()
+	if err == nil {
+		printGaps(f)
+	}
+	return err
+}
+
 // benchPeers measures all gateways, and what concerns ours alone.
 func benchPeers() error {
+	if missing := missingPeers(); len(missing) > 0 {
+		return fmt.Errorf("not all peers are there: apt-get install %s", strings.Join(missing, " "))
+	}
 	results := make([]figures, len(gateways))
 	for round := range *rounds {
 		for i, g := range gateways {
