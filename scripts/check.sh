@@ -35,6 +35,9 @@ declare -A may=(
   [cmd/writer]="internal/writer internal/worker"
   [cmd/supervisor]="internal/supervisor internal/client internal/config internal/simulator internal/devices internal/doctor internal/serialio internal/ipc internal/frame"
   [scripts/bench]="internal/ipc internal/simulator"
+  [scripts/hwtest/order]=""
+  [scripts/hwtest/host]="scripts/hwtest/order"
+  [scripts/hwtest/guest]="internal/ipc scripts/hwtest/order"
 )
 while read -r package imports; do
   package=${package#"$module"/}
@@ -53,7 +56,7 @@ while read -r lines file; do
 done < <(git ls-files -co --exclude-standard '*.go' | xargs wc -l)
 
 if shellcheck=$(command -v shellcheck); then
-  "$shellcheck" scripts/*.sh .ci/run
+  "$shellcheck" scripts/*.sh scripts/hwtest/init .ci/run
 else
   echo "check: shell scripts were not checked: apt-get install shellcheck" >&2
 fi
