@@ -10,9 +10,11 @@ import (
 
 // serialStruct is struct serial_struct of the kernel's include/uapi/linux/serial.h, of TIOCGSERIAL and TIOCSSERIAL.
 type serialStruct struct {
-	_           [4]int32 // type, line, port, irq
+	kind        int32    // type
+	_           [3]int32 // line, port, irq
 	flags       int32
-	_           [3]int32 // xmit_fifo_size, custom_divisor, baud_base
+	_           [2]int32 // xmit_fifo_size, custom_divisor
+	baudBase    int32
 	closeDelay  uint16
 	_           [2]byte // io_type, reserved
 	_           int32   // hub6
@@ -58,6 +60,28 @@ func tuneDriver(fd int, low bool) (bool, error) {
 	}
 	return s.flags&asyncLowLatency != 0, nil
 }
+
+// divided is what a UART's clock gives for a rate, as the 8250 driver sets the nearest divisor and reports the rate that was
+// asked for: a 16550A with the usual crystal makes 28800 of 31250. For other drivers it is the rate.
+func divided(fd, baud int) int {
+	var st unix.Stat_t
+	var s serialStruct
+	if unix.Fstat(fd, &st) != nil || unix.Major(st.Rdev) != ttyMajor || ioctl(fd, unix.TIOCGSERIAL, unsafe.Pointer(&s)) != nil {
+		return baud
+	}
+	if !plainDivisor[s.kind] || s.baudBase <= 0 || baud <= 0 || baud > int(s.baudBase) {
+		return baud
+	}
+	base := int(s.baudBase)
+	return base / max((base+baud/2)/baud, 1)
+}
+
+// ttyMajor is the major number of ttyS*, see the kernel's Documentation/admin-guide/devices.txt.
+const ttyMajor = 4
+
+// plainDivisor lists the chips, PORT_8250 to PORT_16654 of include/uapi/linux/serial_core.h, whose rate is their clock divided
+// by a whole number; PORT_16C950 has a prescaler besides.
+var plainDivisor = map[int32]bool{1: true, 2: true, 3: true, 4: true, 5: true, 6: true, 7: true, 8: true, 9: true, 11: true}
 
 // rs485Struct is struct serial_rs485 of include/uapi/linux/serial.h, see the kernel's Documentation/driver-api/serial/serial-rs485.rst.
 type rs485Struct struct {

@@ -54,6 +54,7 @@ func configure(fd int, s LineSettings) (LineSettings, error) {
 		return s, nil
 	}
 	have := decodeLine(got)
+	have.Baud = divided(fd, have.Baud)
 	if !have.near(s) {
 		_ = unix.IoctlSetTermios(fd, unix.TCSETS2, before) // the error that counts is the one below
 		return s, withHint(fmt.Errorf("%w: it set %s instead of %s", ErrRefused, have, s), "choose line settings that the adapter has")

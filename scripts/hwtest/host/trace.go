@@ -47,6 +47,8 @@ func (t *trace) note(line string) bool {
 		t.commands.Broadcast()
 	case name == "serial_write" && !strings.Contains(what, "addr 0x03") && !strings.Contains(what, "addr 0x04"):
 		// Of an 8250 only line control (3) and modem control (4) matter; the rest is data.
+	case name == "usb_serial_handle_control" && strings.Contains(what, "control 0xc005"):
+		// The modem lines are asked for, which `supervisor status` shows.
 	default:
 		t.events = append(t.events, line)
 	}
