@@ -251,6 +251,9 @@ func killStopped(h *host, g *gateway, p port) error {
 	if err := syscall.Kill(w.PID, syscall.SIGSTOP); err != nil {
 		return err
 	}
+	if err := until("the reader has stopped", func() bool { return stopped(w.PID) }); err != nil {
+		return err
+	}
 	if err := h.say(ends[p.device], p.name, buffered, 0); err != nil {
 		return err
 	}
@@ -280,4 +283,17 @@ func killStopped(h *host, g *gateway, p port) error {
 		err = fmt.Errorf("%d of %d lines came, in order: %t, flagged gap: %d: %w", len(frames), buffered, slices.IsSorted(frames), gaps, err)
 	}
 	return err
+}
+
+// stopped says whether all threads of a process are: a signal reaches one that runs on another processor a little later.
+func stopped(pid int) bool {
+	tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	for _, task := range tasks {
+		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/stat", pid, task.Name()))
+		_, state, _ := strings.Cut(string(stat), ") ") // proc_pid_stat(5)
+		if !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return len(tasks) > 0
 }
