@@ -72,15 +72,15 @@ func (x *examination) note(level Level, remedy, format string, args ...any) {
 	x.findings = append(x.findings, Finding{level, fmt.Sprintf(format, args...), remedy})
 }
 
-// opened says whether the running supervisor has a port open.
-func (x *examination) opened(port string) bool {
+// running is what the running supervisor says of a port, or nil.
+func (x *examination) running(port string) *ipc.PortStatus {
 	if x.Running == nil {
-		return false
+		return nil
 	}
-	for _, p := range x.Running.Ports {
-		if p.Name == port && p.State == ipc.Open {
-			return true
+	for i := range x.Running.Ports {
+		if x.Running.Ports[i].Name == port {
+			return &x.Running.Ports[i]
 		}
 	}
-	return false
+	return nil
 }

@@ -142,6 +142,8 @@ func TestDevices(t *testing.T) {
 	m.Running = &ipc.Status{PID: 7, Ports: []ipc.PortStatus{{Name: "gps", State: ipc.Open}}}
 	m.wants(OK, "port gps: the running supervisor has it open")
 	m.wants(OK, "a supervisor runs on the state folder", "pid 7")
+	m.Running.Ports[0] = ipc.PortStatus{Name: "gps", State: ipc.Failed, Error: "the driver refused the line settings"}
+	m.wants(Fail, "port gps: the driver refused the line settings")
 }
 
 func TestDeviceThatIsNone(t *testing.T) {

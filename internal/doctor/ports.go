@@ -9,6 +9,7 @@ import (
 
 	"github.com/serialvisor/serialvisor/internal/config"
 	"github.com/serialvisor/serialvisor/internal/devices"
+	"github.com/serialvisor/serialvisor/internal/ipc"
 	"github.com/serialvisor/serialvisor/internal/serialio"
 )
 
@@ -24,12 +25,13 @@ func (x *examination) ports() {
 		return
 	}
 	for _, p := range x.Config.Ports {
-		if x.opened(p.Name) {
-			x.note(OK, "", "port %s: the running supervisor has it open", p.Name)
-			continue
-		}
 		path, err := x.locate(p)
+		r := x.running(p.Name)
 		switch {
+		case r != nil && r.State == ipc.Open:
+			x.note(OK, "", "port %s: the running supervisor has it open", p.Name)
+		case r != nil && r.State == ipc.Failed: // it knows more than can be seen from outside
+			x.note(Fail, "", "port %s: %s", p.Name, r.Error)
 		case errors.Is(err, devices.ErrAmbiguous):
 			x.note(Fail, "", "port %s: %v", p.Name, err)
 		case err != nil:
@@ -126,10 +128,11 @@ func (x *examination) latency() {
 			continue
 		}
 		port, low := x.portAt(d.Path)
+		r := x.running(port)
 		switch {
 		case ms <= 1:
 			x.note(OK, "", "%s passes received bytes on after %d ms", d.Path, ms)
-		case port != "" && low && !x.opened(port):
+		case port != "" && low && (r == nil || r.State != ipc.Open):
 			x.note(OK, "", "%s passes received bytes on after %d ms; port %s sets 1 ms when it opens", d.Path, ms, port)
 		default:
 			x.note(Warn, "set low_latency: true for its port, or install packaging/udev/70-serialvisor.rules", "%s passes received bytes on after %d ms", d.Path, ms)
