@@ -55,9 +55,9 @@ func (d *desk) do(o order.Order) (a order.Answer, err error) {
 	case order.End:
 		return a, nil
 	case order.Unplug:
-		return a, d.machine.unplug()
+		return a, d.unplug()
 	case order.Plug:
-		return a, d.machine.plug()
+		return a, d.plug()
 	case order.Reset:
 		for _, e := range d.ends {
 			e.quiet()
@@ -68,7 +68,7 @@ func (d *desk) do(o order.Order) (a order.Answer, err error) {
 		if _, err := d.machine.endTrace(); err != nil || d.machine.plugged {
 			return a, err
 		}
-		return a, d.machine.plug()
+		return a, d.plug()
 	case order.Break:
 		return a, d.machine.sendBreak(o.Port)
 	case order.Trace:
@@ -98,6 +98,20 @@ func (d *desk) do(o order.Order) (a order.Answer, err error) {
 		err = fmt.Errorf("%s: %w", o.Do, errUnknown)
 	}
 	return a, err
+}
+
+func (d *desk) unplug() error {
+	if err := d.ends[order.FTDI].setAway(true); err != nil {
+		return err
+	}
+	return d.machine.unplug()
+}
+
+func (d *desk) plug() error {
+	if err := d.machine.plug(); err != nil {
+		return err
+	}
+	return d.ends[order.FTDI].setAway(false)
 }
 
 // report prints a line for a check.

@@ -9,7 +9,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // end is the other end of one of the guest's serial ports: what a device would be.
@@ -21,6 +24,9 @@ type end struct {
 	echo    bool
 	held    bool
 	changed *sync.Cond // held
+
+	sending sync.Mutex // held during a write; guards away
+	away    bool       // there is no device: nothing is sent
 
 	talking chan struct{} // closed to end a say; nil: nothing is said
 	talked  chan int      // gets the number of the last line
@@ -101,10 +107,41 @@ const (
 	allLimit  = 30 * time.Second
 )
 
+var errAway = errors.New("there is no device")
+
 func (e *end) write(text string, limit time.Duration) error {
+	e.sending.Lock()
+	defer e.sending.Unlock()
+	if e.away {
+		return errAway
+	}
 	_ = e.conn.SetWriteDeadline(time.Now().Add(limit))
 	_, err := e.conn.Write([]byte(text))
 	return err
+}
+
+// setAway stops sending, and waits until QEMU has read all that was sent; or begins again. What arrives at an adapter
+// that QEMU has taken away and not yet freed is its end, by a null pointer (7.2, usb_wakeup).
+func (e *end) setAway(away bool) error {
+	e.sending.Lock()
+	defer e.sending.Unlock()
+	e.away = away
+	if !away {
+		return nil
+	}
+	socket, err := e.conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(allLimit); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		unread := 0
+		var queryErr error
+		err := socket.Control(func(fd uintptr) { unread, queryErr = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
+		if err = errors.Join(err, queryErr); err != nil || unread == 0 {
+			return err
+		}
+	}
+	return errors.New("the adapter does not take what was sent")
 }
 
 // say writes numbered lines: up to the last one, all at once, or in the background until quiet if there is none.

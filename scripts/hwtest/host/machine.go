@@ -6,6 +6,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -109,10 +111,17 @@ func (m *machine) unplug() error {
 	return err
 }
 
+// plug puts the adapter back, when QEMU has freed the one that was taken away.
 func (m *machine) plug() error {
-	_, err := m.qmp.do("device_add", map[string]any{
-		"driver": "usb-serial", "bus": "usb.0", "always-plugged": true, "chardev": order.FTDI, "id": adapter,
-	}, "")
+	var err error
+	for deadline := time.Now().Add(allLimit); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		_, err = m.qmp.do("device_add", map[string]any{
+			"driver": "usb-serial", "bus": "usb.0", "always-plugged": true, "chardev": order.FTDI, "id": adapter,
+		}, "")
+		if err == nil || !strings.Contains(err.Error(), "in use") {
+			break
+		}
+	}
 	m.plugged = m.plugged || err == nil
 	return err
 }

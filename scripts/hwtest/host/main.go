@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
 	"time"
 )
 
@@ -17,6 +18,9 @@ var (
 	only   = flag.String("only", "", "make only the checks whose names match this regular expression, which has no spaces")
 	show   = flag.Bool("console", false, "show the guest's console at the end in any case")
 )
+
+// QEMU dies with the thread that started it, see Pdeathsig: that must be the main one.
+func init() { runtime.LockOSThread() }
 
 func main() {
 	flag.Parse()
@@ -53,9 +57,17 @@ func run(s *score, console *tail) error {
 	for {
 		select {
 		case err := <-served:
+			if err == nil {
+				return nil
+			}
+			select { // it may be for that
+			case <-m.exited:
+				err = fmt.Errorf("QEMU ended, %v: %w", m.result, err)
+			case <-time.After(time.Second):
+			}
 			return err
 		case <-m.exited:
-			return fmt.Errorf("the guest ended before its last check: %v", m.result)
+			return fmt.Errorf("QEMU ended before the last check: %v", m.result)
 		case <-alive:
 		case <-time.After(*silent):
 			return fmt.Errorf("the guest was silent for %s", *silent)
