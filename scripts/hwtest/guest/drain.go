@@ -20,8 +20,8 @@ const (
 )
 
 var drainChecks = []check{
-	{"ports that do not drain delay neither status nor another port", nil, checkDelay},
-	{fmt.Sprintf("with output that does not drain the supervisor ends within %s", exitLimit), nil, checkExit},
+	{"ports that do not drain delay neither status nor another port", checkDelay},
+	{fmt.Sprintf("with output that does not drain the supervisor ends within %s", exitLimit), checkExit},
 }
 
 var allPorts = []port{{"uart", uart, nil}, {"ftdi", ftdi, nil}, {"acm", acm, nil}}

@@ -56,34 +56,6 @@ func writeConfig(ports []port) (dir string, err error) {
 	return dir, os.WriteFile(filepath.Join(dir, "c.yaml"), []byte(b.String()), 0o600)
 }
 
-// knows says whether supervisor check is content with ports, and else what it says.
-func knows(ports ...port) (bool, string) {
-	dir, err := writeConfig(ports)
-	if err != nil {
-		return false, err.Error()
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	out, err := exec.Command(program, "check", "--config", filepath.Join(dir, "c.yaml")).CombinedOutput()
-	first, _, _ := strings.Cut(string(out), "\n")
-	return err == nil, strings.TrimPrefix(first, dir+"/")
-}
-
-// hasVerb says whether the command line has a verb.
-func hasVerb(verb string) bool {
-	out, err := exec.Command(program, "--help").Output()
-	return err == nil && strings.Contains(string(out), "\n  "+verb+" ")
-}
-
-// needVerb is the needs of a check that uses a verb.
-func needVerb(verb string) func() string {
-	return func() string {
-		if hasVerb(verb) {
-			return ""
-		}
-		return "there is no verb " + verb
-	}
-}
-
 // startGateway starts a supervisor and waits until it answers.
 func startGateway(ports ...port) (*gateway, error) {
 	dir, err := writeConfig(ports)

@@ -21,8 +21,8 @@ import (
 const kills = 50
 
 var killChecks = []check{
-	{fmt.Sprintf("%d kills of workers on each device: DTR and settings stay, traffic goes on", kills), nil, checkKills},
-	{"what comes in while a reader dies is published by the next", nil, checkBuffered},
+	{fmt.Sprintf("%d kills of workers on each device: DTR and settings stay, traffic goes on", kills), checkKills},
+	{"what comes in while a reader dies is published by the next", checkBuffered},
 }
 
 // ends are the host's names of devices.

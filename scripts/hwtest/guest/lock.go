@@ -11,8 +11,8 @@ import (
 )
 
 var lockChecks = []check{
-	{"a second supervisor, of root too, finds the device busy", nil, checkBusy},
-	{"a second supervisor leaves DTR alone", nil, checkBusyDTR},
+	{"a second supervisor, of root too, finds the device busy", checkBusy},
+	{"a second supervisor leaves DTR alone", checkBusyDTR},
 }
 
 var bothPorts = []port{{"uart", uart, []string{"baud: 9600", "parity: even"}}, {"ftdi", ftdi, []string{"baud: 9600", "parity: even"}}}

@@ -15,9 +15,7 @@ import (
 // check is one thing that must hold. run returns the figures, or why it does not hold.
 type check struct {
 	name string
-	// needs says what the program must have for the check to make sense, "" if it has all of it.
-	needs func() string
-	run   func(*host) (string, error)
+	run  func(*host) (string, error)
 }
 
 // The devices under test. The gadget's end of ttyACM0 is ttyGS0, in this machine.
@@ -75,12 +73,6 @@ func checkAll() error {
 // outcome makes a check.
 func (c check) outcome(h *host) order.Order {
 	o := order.Order{Do: order.Report, Check: c.name, Verdict: order.Passed}
-	if c.needs != nil {
-		if o.Text = c.needs(); o.Text != "" {
-			o.Verdict = order.Pending
-			return o
-		}
-	}
 	begun := time.Now()
 	text, err := c.run(h)
 	if err != nil {

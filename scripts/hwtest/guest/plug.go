@@ -29,10 +29,10 @@ const (
 var replugs replug
 
 var plugChecks = []check{
-	{fmt.Sprintf("%d unplugs under traffic: missing within %s", plugRounds, missingLimit), nil, replugs.checkMissing},
-	{fmt.Sprintf("%d plugs: the same name, open within %s", plugRounds, openLimit), needVerb("ports"), replugs.checkOpen},
-	{"unplugs leave no descriptors, processes, threads or goroutines behind", nil, replugs.checkLeaks},
-	{"frames queued while the device is away go out after", nil, checkAway},
+	{fmt.Sprintf("%d unplugs under traffic: missing within %s", plugRounds, missingLimit), replugs.checkMissing},
+	{fmt.Sprintf("%d plugs: the same name, open within %s", plugRounds, openLimit), replugs.checkOpen},
+	{"unplugs leave no descriptors, processes, threads or goroutines behind", replugs.checkLeaks},
+	{"frames queued while the device is away go out after", checkAway},
 }
 
 var ftdiPort = port{name: "ftdi", device: ftdi}

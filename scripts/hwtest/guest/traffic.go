@@ -11,7 +11,7 @@ import (
 	"github.com/serialvisor/serialvisor/scripts/hwtest/order"
 )
 
-var trafficChecks = []check{{"every byte goes out and comes in as it is, on each device", nil, checkBytes}}
+var trafficChecks = []check{{"every byte goes out and comes in as it is, on each device", checkBytes}}
 
 // gadget is the other end of ttyACM0.
 const gadget = "/dev/ttyGS0"

@@ -35,9 +35,8 @@ const (
 
 // Verdicts of a Report.
 const (
-	Passed  = "passed"
-	Failed  = "FAILED"
-	Pending = "pending" // the program does not have the feature yet
+	Passed = "passed"
+	Failed = "FAILED"
 )
 
 // Order is a line from the guest. Which fields count depends on Do.
