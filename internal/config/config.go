@@ -63,6 +63,7 @@ type Port struct {
 	Device    string            // path; empty if USB says which
 	USB       *devices.Identity // what to look for, wherever it turns up; or nil
 	Settings  serialio.Settings
+	Settle    time.Duration // after opening, in which nothing is sent
 	Framing   frame.Spec
 	TxFraming frame.Spec // of what is sent
 	ForwardTo []string   // ports for which received frames are queued

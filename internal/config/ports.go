@@ -51,6 +51,7 @@ func (c *collector) port(key string, keyNode, n ast.Node, p *Port) portNodes {
 			nodes.device = n
 			p.USB = c.usb(key, n)
 		}},
+		{"settle", c.duration(&p.Settle)},
 		{"framing", func(key string, n ast.Node) { c.framing(key, n, &p.Framing) }},
 		{"tx_framing", func(key string, n ast.Node) { c.framing(key, n, &p.TxFraming) }},
 		{"forward_to", func(key string, n ast.Node) { nodes.forward = c.forward(key, n, p) }},

@@ -18,19 +18,21 @@ var update = flag.Bool("update", false, "write the golden files from what the co
 // with the offset of the frame's first byte, - for no flags, and the payload as a Go string.
 func TestGolden(t *testing.T) {
 	for _, c := range []struct {
-		name string
-		spec Spec
+		name   string
+		spec   Spec
+		silent []int // offsets that silence comes before
 	}{
-		{"nmea", Spec{Type: Line, Delimiter: []byte("\r\n"), MaxBytes: 82}},
-		{"nmea-ubx", Spec{Type: Line, Delimiter: []byte("\r\n"), MaxBytes: 82}}, // binary blocks in between, longer than a frame
-		{"line-ends", Spec{Type: Line, Delimiter: []byte("\n"), MaxBytes: 64}},  // CR LF, LF, CR and LF CR
-		{"nuls", Spec{Type: Line, Delimiter: []byte{0}, MaxBytes: 16}},
-		{"no-final-newline", Spec{Type: Line, Delimiter: []byte("\n"), MaxBytes: 64}},
-		{"no-final-newline-raw", Spec{Type: Raw, MaxBytes: 16}},
-		{"slip", Spec{Type: Slip, MaxBytes: 300}},                                                        // noise before, a wrong escape, no end
-		{"cobs", Spec{Type: Cobs, MaxBytes: 600}},                                                        // full blocks, one padded, empty packets
-		{"length", Spec{Type: Length, Size: 1, ByteOrder: BigEndian, Offset: 2, Extra: 2, MaxBytes: 40}}, // a mark in front, a checksum behind, garbage
-		{"fixed", Spec{Type: Fixed, Bytes: 8, MaxBytes: DefaultMaxBytes}},
+		{"nmea", Spec{Type: Line, Delimiter: []byte("\r\n"), MaxBytes: 82}, nil},
+		{"nmea-ubx", Spec{Type: Line, Delimiter: []byte("\r\n"), MaxBytes: 82}, nil}, // binary blocks in between, longer than a frame
+		{"line-ends", Spec{Type: Line, Delimiter: []byte("\n"), MaxBytes: 64}, nil},  // CR LF, LF, CR and LF CR
+		{"nuls", Spec{Type: Line, Delimiter: []byte{0}, MaxBytes: 16}, nil},
+		{"no-final-newline", Spec{Type: Line, Delimiter: []byte("\n"), MaxBytes: 64}, nil},
+		{"no-final-newline-raw", Spec{Type: Raw, MaxBytes: 16}, nil},
+		{"slip", Spec{Type: Slip, MaxBytes: 300}, nil},                                                        // noise before, a wrong escape, no end
+		{"cobs", Spec{Type: Cobs, MaxBytes: 600}, nil},                                                        // full blocks, one padded, empty packets
+		{"length", Spec{Type: Length, Size: 1, ByteOrder: BigEndian, Offset: 2, Extra: 2, MaxBytes: 40}, nil}, // a mark in front, a checksum behind, garbage
+		{"gap", Spec{Type: GapType, Gap: 1, MaxBytes: 256}, []int{8, 17, 25}},                                 // Modbus RTU: requests and answers, the last cut off
+		{"fixed", Spec{Type: Fixed, Bytes: 8, MaxBytes: DefaultMaxBytes}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			data, err := os.ReadFile(filepath.Join("testdata", c.name+".bin"))
@@ -38,7 +40,12 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			st := newStream(t, c.spec)
-			st.feed(t, data, More)
+			begin := 0
+			for _, at := range c.silent {
+				st.feed(t, data[begin:at], Silence)
+				begin = at
+			}
+			st.feed(t, data[begin:], More)
 			st.feed(t, nil, Closed)
 			if !bytes.Equal(st.rebuilt, data) {
 				t.Error("the frames are not what they were made of")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 )
 
 // Environment of every worker. NATS_* have the meaning that the nats command line gives them.
@@ -49,6 +50,9 @@ type Spec struct {
 	// Second is an account on the other side of the broker: for the writer TRAFFIC, where it publishes sent; for the
 	// reader CONTROL, where it forwards to. Empty if the worker has no business there.
 	Second Credentials `json:"second"`
+
+	// NotBefore is when the device takes frames: it may start with its port. The writer holds them till then.
+	NotBefore time.Time `json:"not_before,omitzero"`
 
 	Forward []Target `json:"forward,omitempty"` // reader: where frames are queued besides
 	Queue   *Target  `json:"queue,omitempty"`   // writer: what it consumes

@@ -79,26 +79,6 @@ func (d *Device) Write(p []byte) (int, error) {
 	return written, nil
 }
 
-// Pause waits for so long, or until ErrInterrupted.
-func (d *Device) Pause(length time.Duration) error {
-	if length <= 0 {
-		return nil
-	}
-	for until := time.Now().Add(length); ; length = time.Until(until) {
-		timeout := unix.NsecToTimespec(max(length, 0).Nanoseconds())
-		n, err := unix.Ppoll([]unix.PollFd{{Fd: int32(d.interrupt), Events: unix.POLLIN}}, &timeout, nil)
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return fmt.Errorf("wait: %w", err)
-		case n > 0:
-			return ErrInterrupted
-		default:
-			return nil
-		}
-	}
-}
-
 // LineTime is how long n bytes take on the line with the settings that it has now: start, data, parity and stop bits.
 func (d *Device) LineTime(n int) (time.Duration, error) {
 	t, err := unix.IoctlGetTermios(d.fd, unix.TCGETS2)

@@ -164,21 +164,6 @@ func TestHangup(t *testing.T) {
 	w.Forget(p.Keeper())
 }
 
-func TestPause(t *testing.T) {
-	d := borrow(t, open(t, device(t).Path()))
-	begun := time.Now()
-	if err := d.Pause(30 * time.Millisecond); err != nil || time.Since(begun) < 30*time.Millisecond {
-		t.Errorf("Pause: %v after %s", err, time.Since(begun))
-	}
-	if err := d.Pause(-time.Second); err != nil {
-		t.Errorf("Pause for less than nothing: %v", err)
-	}
-	d.Interrupt()
-	if err := d.Pause(time.Hour); !errors.Is(err, serialio.ErrInterrupted) {
-		t.Errorf("Pause after an interrupt: %v", err)
-	}
-}
-
 // The time on the line is that of the settings in force, which may change while the port is open.
 func TestLineTime(t *testing.T) {
 	p := open(t, device(t).Path())

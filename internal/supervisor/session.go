@@ -117,6 +117,10 @@ func (p *port) reader(session string, device *serialio.Port) *builtin {
 // writer is the writer process of a session.
 func (p *port) writer(session string, device *serialio.Port) *builtin {
 	name := writerOf(p.config.Name)
+	var settled time.Time
+	if p.config.Settle > 0 {
+		settled = time.Now().Add(p.config.Settle)
+	}
 	queue := p.broker.Target(p.config.Name)
 	return p.builtin(name, func(ctx context.Context) (*process, error) {
 		// What the predecessor had in its hands comes first.
@@ -124,7 +128,7 @@ func (p *port) writer(session string, device *serialio.Port) *builtin {
 			return nil, err
 		}
 		grants := p.broker.WriterGrants(queue)
-		spec := ipc.Spec{Session: session, Queue: &queue}
+		spec := ipc.Spec{Session: session, Queue: &queue, NotBefore: settled}
 		return p.launch(name, p.programs.writer, grants, spec, p.config.TxFraming, device.LendWriter)
 	})
 }

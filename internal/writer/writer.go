@@ -28,6 +28,8 @@ type writer struct {
 	maxBytes int
 	gap      time.Duration // of silence behind each frame, or 0
 
+	stopping <-chan struct{} // closed when no further frame is to be begun
+
 	control *nats.Conn         // where frames come from
 	traffic *nats.Conn         // where is told what became of them
 	history *publish.Publisher // nil: nothing is stored
@@ -35,7 +37,7 @@ type writer struct {
 	mu      sync.Mutex // held while a frame is in hand; guards all below
 	stopped bool
 	wire    []byte        // the frame in hand as it goes to the device, reused
-	silent  time.Time     // when there will have been silence behind the frame before
+	quiet   time.Time     // until then nothing is sent
 	gone    chan struct{} // closed with err when the device does not take frames any more
 	err     error
 }
@@ -43,7 +45,7 @@ type writer struct {
 // Run writes queued frames until ctx ends or the device is gone, which is an error. Before it returns it finishes the
 // frame in hand, for which it takes at most worker.Grace; frames that it did not finish stay in the queue.
 func Run(ctx context.Context, w *worker.Worker) error {
-	wr := &writer{Worker: w, gone: make(chan struct{})}
+	wr := &writer{Worker: w, gone: make(chan struct{}), stopping: ctx.Done()}
 	if err := wr.run(ctx); err != nil {
 		return fmt.Errorf("port %s: %w", w.Spec.Port, err)
 	}
@@ -59,7 +61,7 @@ func (w *writer) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("framing: %w", err)
 	}
-	w.codec, w.maxBytes, w.gap = codec, spec.MaxBytes, spec.Gap
+	w.codec, w.maxBytes, w.gap, w.quiet = codec, spec.MaxBytes, spec.Gap, w.Spec.NotBefore
 
 	background, cancel := context.WithCancel(context.Background())
 	helpers, background := errgroup.WithContext(background)
@@ -139,7 +141,7 @@ type order struct {
 // write hands one frame to the device, and returns nil when the kernel has taken every byte. A failure is final: the
 // worker ends with it, and a successor, if there is still a device, begins with the same frame.
 func (w *writer) write(o order) error {
-	if w.stopped {
+	if w.stopped || !w.quietOver() {
 		return serialio.ErrInterrupted
 	}
 	w.wire = w.codec.Append(w.wire[:0], o.payload, o.flags)
@@ -155,21 +157,32 @@ func (w *writer) write(o order) error {
 	return nil
 }
 
-// send writes what is on the wire next. Where silence ends a frame the one before gets it first: the time that its bytes
+// quietOver waits until something may be sent. It returns false if the worker is to stop before.
+func (w *writer) quietOver() bool {
+	if w.quiet.IsZero() {
+		return true
+	}
+	timer := time.NewTimer(time.Until(w.quiet))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		w.quiet = time.Time{}
+		return true
+	case <-w.stopping:
+		w.stopped = true
+		return false
+	}
+}
+
+// send writes what is on the wire next. Where silence ends a frame the next one waits for it: the time that the bytes
 // take on the line, and the gap.
 func (w *writer) send() (int, error) {
-	if w.gap == 0 {
-		return w.Device.Write(w.wire)
-	}
-	if err := w.Device.Pause(time.Until(w.silent)); err != nil {
-		return 0, err
-	}
 	n, err := w.Device.Write(w.wire)
-	if err != nil {
+	if err != nil || w.gap == 0 {
 		return n, err
 	}
 	took, err := w.Device.LineTime(n)
-	w.silent = time.Now().Add(took + w.gap)
+	w.quiet = time.Now().Add(took + w.gap)
 	return n, err
 }
 
