@@ -278,8 +278,12 @@ func TestRewindDeliversInOrderAgain(t *testing.T) {
 	if got := fetch(t, b, "gps", 2); !slices.Equal(got, []string{"a", "b"}) {
 		t.Fatalf("fetched %q", got)
 	}
-	if err := b.RewindQueue(t.Context(), "gps"); err != nil {
+	before, err := b.RewindQueue(t.Context(), "gps")
+	if err != nil {
 		t.Fatal(err)
+	}
+	if after, err := b.RewindQueue(t.Context(), "gps"); err != nil || after != before || after == 0 {
+		t.Errorf("the queue is named %d, and then %d, error %v", before, after, err)
 	}
 	if got := fetch(t, b, "gps", 3); !slices.Equal(got, []string{"a", "b", "c"}) {
 		t.Errorf("after a writer's death its successor gets %q, want a b c", got)

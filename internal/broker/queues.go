@@ -50,7 +50,7 @@ func (b *Broker) createQueues(ctx context.Context) (changed bool, err error) {
 	}
 	for _, s := range b.plan {
 		for _, port := range s.ports {
-			if err := b.RewindQueue(ctx, port); err != nil {
+			if _, err := b.RewindQueue(ctx, port); err != nil {
 				return false, err
 			}
 		}

@@ -51,8 +51,16 @@ func manageStream(stream string) []string {
 // secondUser is what a worker's name in the account that is not its main one ends with.
 const secondUser = "/second"
 
-// RevokeWorker throws out a worker's users.
-func (b *Broker) RevokeWorker(name string) error { return b.Revoke(name, name+secondUser) }
+// RevokeWorker throws out a worker's users. Of one that is dead the kernel has closed the connections, and the server reads
+// what they had sent to its end; of one that is not they are cut.
+func (b *Broker) RevokeWorker(name string, dead bool) error {
+	names := []string{name, name + secondUser}
+	b.forget(names)
+	if dead {
+		return nil
+	}
+	return b.cut(names)
+}
 
 // ReaderGrants are the users of a port's reader: one in TRAFFIC to publish what is received and, if it forwards, one in
 // CONTROL to queue it.
@@ -60,6 +68,10 @@ func (b *Broker) ReaderGrants(port string, forward []ipc.Target) []Grant {
 	grants := []Grant{{
 		Name: port + "/reader", Password: NewPassword(), Account: Traffic, Publish: []string{b.subjects.Rx(port)},
 	}}
+	if history := b.HistoryStream(); history != "" {
+		// To learn where its predecessor stood.
+		grants[0].Publish = append(grants[0].Publish, "$JS.API.DIRECT.GET."+history+"."+b.subjects.Rx(port))
+	}
 	if len(forward) == 0 {
 		return grants
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"os"
 	"slices"
 	"time"
@@ -215,16 +216,23 @@ func (b *Broker) Target(port string) ipc.Target {
 }
 
 // RewindQueue makes what a port's writer has not acknowledged the next to be delivered, at once and in order, and
-// nothing else before it. Only while no writer of the port runs.
-func (b *Broker) RewindQueue(ctx context.Context, port string) error {
+// nothing else before it. Only while no writer of the port runs. It returns a number that names the queue: another one that
+// came to be in its place, where sequences begin anew, has another number. Without a queue it is 0.
+func (b *Broker) RewindQueue(ctx context.Context, port string) (queue uint64, err error) {
 	t := b.Target(port)
 	if t.Stream == "" {
-		return nil
+		return 0, nil
 	}
-	if err := b.js.DeleteConsumer(ctx, t.Stream, t.Consumer); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return fmt.Errorf("port %s: rewind its queue: %w", port, err)
+	s, err := b.js.Stream(ctx, t.Stream)
+	if err != nil {
+		return 0, fmt.Errorf("port %s: its queue: %w", port, err)
 	}
-	return b.createConsumer(ctx, t)
+	if err := s.DeleteConsumer(ctx, t.Consumer); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return 0, fmt.Errorf("port %s: rewind its queue: %w", port, err)
+	}
+	name := fnv.New64a()
+	fmt.Fprintf(name, "%s %d", t.Stream, s.CachedInfo().Created.UnixNano())
+	return name.Sum64() | 1, b.createConsumer(ctx, t)
 }
 
 // createConsumer makes the only consumer of a port's queue. Nothing is delivered twice while a writer lives, however
@@ -238,6 +246,14 @@ func (b *Broker) createConsumer(ctx context.Context, t ipc.Target) error {
 		return fmt.Errorf("port %s: consumer of its queue: %w", t.Port, err)
 	}
 	return nil
+}
+
+// HistoryStream is the name of the stream with the history, or empty if none is kept.
+func (b *Broker) HistoryStream() string {
+	if b.opts.History.Off {
+		return ""
+	}
+	return b.subjects.History()
 }
 
 // Queued counts the frames that wait for a port, those in its writer's hands included.

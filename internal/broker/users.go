@@ -60,11 +60,21 @@ func (b *Broker) Grant(users ...Grant) {
 
 // Revoke throws users out and cuts their connections. Nobody else notices.
 func (b *Broker) Revoke(names ...string) error {
+	b.forget(names)
+	return b.cut(names)
+}
+
+// forget lets users in no more.
+func (b *Broker) forget(names []string) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	for _, name := range names {
 		delete(b.users, name)
 	}
-	b.mu.Unlock()
+}
+
+// cut ends the connections of users.
+func (b *Broker) cut(names []string) error {
 	for _, name := range names {
 		connections, err := b.server.Connz(&server.ConnzOptions{Username: true, User: name, Limit: 1 << 16})
 		if err != nil {

@@ -95,6 +95,9 @@ type Codec interface {
 	// Append appends a frame to dst as it goes to the device: Line adds the delimiter unless payload ends with it, Slip
 	// and Cobs encode. A payload that is flagged Partial, Continued or Malformed is appended as it is.
 	Append(dst, payload []byte, flags Flags) []byte
+	// Payload is the inverse of Append, for a frame that Split has found: the payload of its bytes on the line. It belongs
+	// to whom Split's does.
+	Payload(wire []byte, flags Flags) []byte
 }
 
 // New makes the codec of a Spec.

@@ -83,3 +83,5 @@ func (l length) garbage(data []byte, at Position) Frame {
 }
 
 func (length) Append(dst, payload []byte, _ Flags) []byte { return append(dst, payload...) }
+
+func (length) Payload(wire []byte, _ Flags) []byte { return wire }

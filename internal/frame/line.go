@@ -48,3 +48,10 @@ func (l line) Append(dst, payload []byte, flags Flags) []byte {
 	}
 	return append(dst, l.delimiter...)
 }
+
+func (l line) Payload(wire []byte, flags Flags) []byte {
+	if flags&(Partial|Continued|Malformed) != 0 {
+		return wire
+	}
+	return wire[:len(wire)-len(l.delimiter)]
+}

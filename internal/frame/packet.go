@@ -80,3 +80,10 @@ func (p *packets) Append(dst, payload []byte, flags Flags) []byte {
 	}
 	return append(p.encode(dst, payload, flags), p.delimiter)
 }
+
+func (p *packets) Payload(wire []byte, flags Flags) []byte {
+	if flags&(Partial|Continued|Malformed) != 0 {
+		return wire
+	}
+	return p.packet(wire).Payload
+}

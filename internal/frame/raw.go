@@ -7,6 +7,8 @@ func (r raw) Split(data []byte, _ Position) Frame { return whole(data, min(len(d
 
 func (raw) Append(dst, payload []byte, _ Flags) []byte { return append(dst, payload...) }
 
+func (raw) Payload(wire []byte, _ Flags) []byte { return wire }
+
 // fixed is the framing of devices whose messages all have the same length. It has nothing to find a lost byte by but
 // silence, with Spec.IdleFlush.
 type fixed struct{ bytes int }
@@ -22,6 +24,8 @@ func (f fixed) Split(data []byte, at Position) Frame {
 }
 
 func (fixed) Append(dst, payload []byte, _ Flags) []byte { return append(dst, payload...) }
+
+func (fixed) Payload(wire []byte, _ Flags) []byte { return wire }
 
 // gap is the framing of Modbus RTU and its like: silence ends a frame. One that is longer than maxBytes comes in pieces.
 type gap struct{ maxBytes int }
@@ -39,3 +43,5 @@ func (g gap) Split(data []byte, at Position) Frame {
 }
 
 func (gap) Append(dst, payload []byte, _ Flags) []byte { return append(dst, payload...) }
+
+func (gap) Payload(wire []byte, _ Flags) []byte { return wire }

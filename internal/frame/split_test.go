@@ -64,6 +64,10 @@ func (s *stream) feed(t testing.TB, chunk []byte, end End) {
 		if s.rebuilt = s.codec.Append(s.rebuilt, f.Payload, f.Flags); len(s.rebuilt)-before != f.Size {
 			t.Fatalf("frame %+v is sent as %d bytes", f, len(s.rebuilt)-before)
 		}
+		payload := string(f.Payload)
+		if again := s.codec.Payload(s.data[f.Skip:f.Skip+f.Size], f.Flags); string(again) != payload {
+			t.Fatalf("the payload of frame %+v is %q the first time and %q the second", f, payload, again)
+		}
 		s.data = s.data[f.Skip+f.Size:]
 		s.at = Position{Continued: f.Flags&Continued != 0, End: end}
 	}

@@ -28,15 +28,21 @@ func FormatTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 // ids over all their subjects, therefore the port is part of it.
 func MessageID(port, session string, offset uint64) string {
 	b := make([]byte, 0, len(port)+len(session)+22)
-	b = append(append(append(append(b, port...), '.'), session...), '.')
+	b = append(b, MessagePrefix(port, session)...)
 	return string(strconv.AppendUint(b, offset, 10))
 }
+
+// MessagePrefix is what the ids of all frames of a session begin with; the offset follows.
+func MessagePrefix(port, session string) string { return port + "." + session + "." }
 
 // SentID names a frame in the history of what was sent: by its place in the queue, so that a writer that was
 // replaced between writing and telling does not tell twice.
 func SentID(port, stream string, sequence uint64) string {
-	return port + ".sent." + stream + "." + strconv.FormatUint(sequence, 10)
+	return SentPrefix(port, stream) + strconv.FormatUint(sequence, 10)
 }
+
+// SentPrefix is what the ids of all frames from a queue begin with; the sequence follows.
+func SentPrefix(port, stream string) string { return port + ".sent." + stream + "." }
 
 // SessionAt names the session of a port that opened at t. Later sessions sort behind earlier ones.
 func SessionAt(t time.Time) string { return strconv.FormatInt(t.UnixMicro(), 36) }

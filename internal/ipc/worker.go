@@ -23,9 +23,11 @@ const (
 
 // Descriptors that a built-in worker is born with, beside 0 to 2.
 const (
-	FDDevice   = 3 // the tty, non-blocking, an open file description of its own
-	FDCounters = 4 // a memfd with the port's Counters
-	FDReady    = 5 // a pipe: the worker writes Ready to it, then closes it
+	FDDevice    = 3 // the tty, non-blocking, an open file description of its own
+	FDRing      = 4 // a memfd with the port's ring.Ring
+	FDReady     = 5 // a pipe: the worker writes Ready to it, then closes it
+	FDPipeRead  = 6 // the pipe that the worker moves bytes through, non-blocking
+	FDPipeWrite = 7
 )
 
 // Ready is what a worker writes to FDReady when it is connected and at work; the same line as in sd_notify(3).
@@ -45,11 +47,14 @@ type Spec struct {
 	Port    string          `json:"port"`
 	Session string          `json:"session"`
 	Framing json.RawMessage `json:"framing"` // a frame.Spec, which this package must not know; of the worker's direction
-	History bool            `json:"history"` // whether a stream stores what is published
+	History string          `json:"history"` // the stream that stores what is published, if any
 
 	// Second is an account on the other side of the broker: for the writer TRAFFIC, where it publishes sent; for the
 	// reader CONTROL, where it forwards to. Empty if the worker has no business there.
 	Second Credentials `json:"second"`
+
+	// Lasting says that the session goes on after the worker was asked to stop, with another supervisor.
+	Lasting bool `json:"lasting,omitempty"`
 
 	// NotBefore is when the device takes frames: it may start with its port. The writer holds them till then.
 	NotBefore time.Time `json:"not_before,omitzero"`

@@ -12,6 +12,7 @@ import (
 	"github.com/serialvisor/serialvisor/internal/frame"
 	"github.com/serialvisor/serialvisor/internal/ipc"
 	"github.com/serialvisor/serialvisor/internal/publish"
+	"github.com/serialvisor/serialvisor/internal/ring"
 	"github.com/serialvisor/serialvisor/internal/worker"
 )
 
@@ -43,12 +44,14 @@ type forwarder struct {
 	lost   bool // the last frame was given up
 	// waits is called before the forwarder waits, for others not to wait along.
 	waits  func()
+	settle func(n uint64) // notes that frames before number n are queued or given up
 	looked time.Time
 }
 
-func newForwarder(w *worker.Worker, target ipc.Target, alike bool, waits func()) (*forwarder, error) {
-	f := &forwarder{Worker: w, target: target, alike: alike, waits: waits}
-	nc, err := w.Connect(w.Spec.Second, nats.ReconnectHandler(func(*nats.Conn) {
+func newForwarder(w *worker.Worker, target ipc.Target, alike bool, waits func(), settle func(uint64)) (*forwarder, error) {
+	f := &forwarder{Worker: w, target: target, alike: alike, waits: waits, settle: settle}
+	// What is published is with the kernel when the call returns.
+	nc, err := w.Connect(w.Spec.Second, nats.WriteBufferSize(1), nats.ReconnectHandler(func(*nats.Conn) {
 		if f.queue != nil {
 			f.queue.Resend()
 		}
@@ -58,7 +61,7 @@ func newForwarder(w *worker.Worker, target ipc.Target, alike bool, waits func())
 	}
 	f.nc = nc
 	if target.Stream != "" {
-		if f.queue, err = publish.New(nc, w.Log.With("forward_to", target.Port), nil); err != nil {
+		if f.queue, err = publish.New(nc, w.Log.With("forward_to", target.Port), settle); err != nil {
 			return nil, err
 		}
 	}
@@ -84,10 +87,11 @@ func (f *forwarder) Close(ctx context.Context) error {
 
 // forward queues one frame, in pieces if it is too long for the target's queue. To a target of another framing it is a
 // frame like any other, whatever its flags are.
-func (f *forwarder) forward(ctx context.Context, payload []byte, flags frame.Flags, offset uint64) {
+func (f *forwarder) forward(ctx context.Context, payload []byte, flags frame.Flags, from ring.Frame) {
 	if flags &^= frame.Gap; !f.alike {
 		flags = 0
 	}
+	offset := from.Offset
 	for {
 		m := f.message(payload, flags, offset)
 		if excess := m.Size() - len(m.Subject) - f.target.MaxBytes; excess > 0 && excess < len(payload) {
@@ -97,12 +101,12 @@ func (f *forwarder) forward(ctx context.Context, payload []byte, flags frame.Fla
 				if f.target.Framing == frame.Line { // others encode each piece, or add nothing to it
 					piece |= frame.Continued
 				}
-				f.put(ctx, f.message(payload[:cut], piece, offset))
+				f.put(ctx, f.message(payload[:cut], piece, offset), from.Number)
 				payload, offset = payload[cut:], offset+uint64(cut)
 				continue
 			}
 		}
-		f.put(ctx, m)
+		f.put(ctx, m, from.Number+1)
 		return
 	}
 }
@@ -117,19 +121,22 @@ func (f *forwarder) message(payload []byte, flags frame.Flags, offset uint64) *n
 	return m
 }
 
-// put queues a message, or gives it up.
-func (f *forwarder) put(ctx context.Context, m *nats.Msg) {
+// put queues a message, or gives it up. With it all frames before number n are settled.
+func (f *forwarder) put(ctx context.Context, m *nats.Msg, n uint64) {
 	var err error
 	if f.queue == nil {
-		err = f.nc.PublishMsg(m)
+		if err = f.nc.PublishMsg(m); err == nil {
+			f.settle(n)
+		}
 	} else if err = f.admit(ctx); err == nil {
-		err = f.queue.Publish(ctx, m, 0)
+		err = f.queue.Publish(ctx, m, n)
 	}
 	if err == nil {
 		f.lost = false
 		return
 	}
-	f.Counters.RxLostForward.Add(1)
+	f.settle(n)
+	f.Ring.CountLostForward()
 	if !f.lost {
 		f.Log.Warn("frames are not forwarded; counted in status as lost_forward", "to", f.target.Port, "error", err)
 	}

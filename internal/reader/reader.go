@@ -1,6 +1,6 @@
 // Package reader takes what a port receives and puts it on the bus, frame by frame. It owns the receiving direction of
-// one port; the device's buffer in the kernel is the only queue in front of it, so when the history does not keep up
-// the reader waits and the kernel holds the line.
+// one port. Bytes that it has not handed over are in the kernel or in the port's ring, never in it alone: when the history
+// does not keep up the reader waits and the kernel holds the line, and when it is killed its successor goes on.
 package reader
 
 import (
@@ -9,15 +9,15 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/serialvisor/serialvisor/internal/crash"
 	"github.com/serialvisor/serialvisor/internal/frame"
-	"github.com/serialvisor/serialvisor/internal/ipc"
 	"github.com/serialvisor/serialvisor/internal/publish"
+	"github.com/serialvisor/serialvisor/internal/ring"
 	"github.com/serialvisor/serialvisor/internal/serialio"
 	"github.com/serialvisor/serialvisor/internal/worker"
 )
@@ -28,25 +28,33 @@ type reader struct {
 	codec   frame.Codec
 	framing string        // its type
 	silence time.Duration // after which the codec is told of it, or 0
-	buffer  *buffer
 	subject string
 
-	gap       bool   // bytes before the next frame were lost
-	continued bool   // the frame before the next one goes on in it
-	offset    uint64 // of the first byte in the buffer since the port opened
+	rx        *ring.Receiver
+	scanned   int           // bytes of rx.Data in which the codec has found no frame
+	continued bool          // the frame before the next one goes on in it
+	settled   chan struct{} // holds a token after frames were settled
 
 	traffic  *nats.Conn
 	cork     worker.Cork        // of traffic
 	history  *publish.Publisher // nil: nothing is stored
 	forwards []*forwarder
+	stamp    stamp
 }
 
 // Run publishes what the device sends until ctx ends or the device is gone, which is an error. Before it returns it
 // publishes what it has read and waits for the acknowledgements, for at most worker.Grace.
 func Run(ctx context.Context, w *worker.Worker) error {
-	r := &reader{Worker: w, subject: w.Subjects.Rx(w.Spec.Port)}
-	if err := r.prepare(); err != nil {
+	r := &reader{Worker: w, subject: w.Subjects.Rx(w.Spec.Port), settled: make(chan struct{}, 1)}
+	if err := r.run(ctx); err != nil {
 		return fmt.Errorf("port %s: %w", w.Spec.Port, err)
+	}
+	return nil
+}
+
+func (r *reader) run(ctx context.Context) error {
+	if err := r.prepare(); err != nil {
+		return err
 	}
 	// Helpers outlive ctx: they are needed to finish.
 	background, cancel := context.WithCancel(context.Background())
@@ -57,17 +65,17 @@ func Run(ctx context.Context, w *worker.Worker) error {
 		r.traffic.Close()
 	}()
 	if err := r.connect(background, helpers); err != nil {
-		return fmt.Errorf("port %s: %w", w.Spec.Port, err)
+		return err
 	}
 	stop := context.AfterFunc(ctx, r.Device.Interrupt)
 	defer stop()
+	if err := r.resume(background); err != nil {
+		return err
+	}
 	if err := r.Ready(); err != nil {
-		return fmt.Errorf("port %s: %w", w.Spec.Port, err)
+		return err
 	}
-	if err := errors.Join(r.receive(background), r.finish()); err != nil {
-		return fmt.Errorf("port %s: %w", w.Spec.Port, err)
-	}
-	return nil
+	return errors.Join(r.receive(background), r.finish())
 }
 
 func (r *reader) prepare() error {
@@ -80,10 +88,14 @@ func (r *reader) prepare() error {
 		return fmt.Errorf("framing: %w", err)
 	}
 	r.codec, r.framing, r.silence = codec, spec.Type, spec.Silence()
-	r.buffer = newBuffer(spec.WireBytes())
-	// A predecessor that was killed may have taken bytes along that no stream has: say so, and count on.
-	r.offset = r.Counters.RxRead.Load()
-	r.gap = r.Counters.RxDone.Load() < r.offset
+	inPipe, err := r.Pipe.Waiting()
+	if err != nil {
+		return err
+	}
+	r.rx = r.Ring.Receiver(len(r.Spec.Forward), inPipe)
+	if last, ok := r.rx.Last(); ok {
+		r.continued = frame.Flags(last.Flags)&frame.Continued != 0
+	}
 	return nil
 }
 
@@ -98,20 +110,51 @@ func (r *reader) connect(ctx context.Context, helpers *errgroup.Group) error {
 		return err
 	}
 	r.traffic = traffic
-	if r.Spec.History {
-		if r.history, err = publish.New(traffic, r.Log, r.Counters.RxDone.Store); err != nil {
+	if r.Spec.History != "" {
+		if r.history, err = publish.New(traffic, r.Log, r.settles(r.rx.Stored)); err != nil {
 			return err
 		}
 		helpers.Go(func() error { return r.history.Run(ctx) })
 	}
-	for _, target := range r.Spec.Forward {
-		f, err := newForwarder(r.Worker, target, target.Framing == r.framing, r.cork.Release)
+	for i, target := range r.Spec.Forward {
+		settle := r.settles(func(n uint64) { r.rx.Forwarded(i, n) })
+		f, err := newForwarder(r.Worker, target, target.Framing == r.framing, r.cork.Release, settle)
 		if err != nil {
 			return err
 		}
 		r.forwards = append(r.forwards, f)
 		helpers.Go(func() error { return f.Run(ctx) })
 	}
+	return nil
+}
+
+// settles notes frames as settled and tells a reader that waits for room.
+func (r *reader) settles(note func(n uint64)) func(n uint64) {
+	return func(n uint64) {
+		note(n)
+		select {
+		case r.settled <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// resume goes on where a predecessor stood: it publishes the frames again that it has left for somebody. They are the same
+// to the byte, so that streams know them by their ids.
+func (r *reader) resume(ctx context.Context) error {
+	if r.history != nil {
+		if offset, ok := r.lastStored(ctx); ok {
+			r.rx.StoredThrough(offset)
+		}
+	}
+	r.cork.Hold()
+	defer r.cork.Release()
+	for f := range r.rx.Unsettled {
+		if err := r.publish(ctx, f, r.codec.Payload(f.Wire, frame.Flags(f.Flags))); err != nil {
+			return err
+		}
+	}
+	r.published()
 	return nil
 }
 
@@ -125,18 +168,16 @@ func (r *reader) receive(ctx context.Context) error {
 		}
 	}
 	for {
-		silence := time.Duration(0)
-		if r.buffer.len() > 0 {
-			silence = r.silence
+		if err := r.awaitRoom(ctx, func() bool { return len(r.rx.Free()) > 0 }); err != nil {
+			return err
 		}
-		n, err := r.Device.Read(r.buffer.free(), silence)
-		r.buffer.grow(n)
-		r.Counters.RxRead.Add(uint64(n))
-		r.Counters.RxBytes.Add(uint64(n))
+		err := r.take()
 		end := frame.More
 		switch {
 		case errors.Is(err, serialio.ErrIdle):
 			end = frame.Silence
+		case errors.Is(err, serialio.ErrInterrupted) && r.Spec.Lasting:
+			return nil // the next reader goes on in the middle of a frame
 		case err != nil:
 			end = frame.Closed
 		}
@@ -151,6 +192,37 @@ func (r *reader) receive(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// take moves what the device has sent into the ring, by way of the pipe, where a predecessor or a full ring may have left
+// something.
+func (r *reader) take() error {
+	if r.rx.InPipe() == 0 {
+		silence := time.Duration(0)
+		if len(r.rx.Data()) > 0 {
+			silence = r.silence
+		}
+		n, err := r.Device.SpliceIn(r.Pipe, silence)
+		if err != nil {
+			return err
+		}
+		crash.Point("rx-piped")
+		r.rx.Piped(n)
+	}
+	return r.rx.Take(r.Pipe.Read)
+}
+
+// awaitRoom waits until there is room for more, which comes with frames that are settled.
+func (r *reader) awaitRoom(ctx context.Context, room func() bool) error {
+	for !room() {
+		r.cork.Release()
+		select {
+		case <-r.settled:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // finish gives the device back and waits until what was published is safe.
@@ -169,60 +241,4 @@ func (r *reader) finish() error {
 		err = errors.Join(err, f.Close(ctx))
 	}
 	return err
-}
-
-// publishAll publishes the frames in the buffer. end is what comes behind it.
-func (r *reader) publishAll(ctx context.Context, end frame.End) error {
-	now := ipc.FormatTime(time.Now())
-	r.cork.Hold()
-	defer r.cork.Release()
-	for r.buffer.len() > 0 {
-		data, scanned := r.buffer.data()
-		f := r.codec.Split(data, frame.Position{Scanned: scanned, Continued: r.continued, End: end})
-		if f.Size == 0 {
-			r.buffer.looked()
-			return nil
-		}
-		r.continued = f.Flags&frame.Continued != 0
-		if r.gap {
-			f.Flags |= frame.Gap
-			r.gap = false
-		}
-		r.offset += uint64(f.Skip)
-		if err := r.publish(ctx, f, now); err != nil {
-			return err
-		}
-		r.buffer.take(f.Skip + f.Size)
-		r.offset += uint64(f.Size)
-	}
-	return nil
-}
-
-// publish puts one frame on the bus. The payload is the buffer's or the codec's, so the message gets a copy.
-func (r *reader) publish(ctx context.Context, f frame.Frame, now string) error {
-	id := ipc.MessageID(r.Spec.Port, r.Spec.Session, r.offset)
-	m := &nats.Msg{Subject: r.subject, Data: append([]byte(nil), f.Payload...), Header: nats.Header{
-		ipc.HeaderTime:   {now},
-		ipc.HeaderOffset: {strconv.FormatUint(r.offset, 10)},
-		ipc.HeaderMsgID:  {id},
-	}}
-	if f.Flags != 0 {
-		m.Header[ipc.HeaderFlags] = []string{f.Flags.String()}
-	}
-	end := r.offset + uint64(f.Size)
-	if r.history != nil {
-		if err := r.history.Publish(ctx, m, end); err != nil {
-			return err
-		}
-	} else {
-		if err := r.traffic.PublishMsg(m); err != nil {
-			r.Log.Debug("frame not published", "error", err)
-		}
-		r.Counters.RxDone.Store(end)
-	}
-	r.Counters.RxFrames.Add(1)
-	for _, to := range r.forwards {
-		to.forward(ctx, m.Data, f.Flags, r.offset)
-	}
-	return nil
 }

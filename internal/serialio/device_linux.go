@@ -16,6 +16,7 @@ import (
 type Device struct {
 	fd, interrupt int
 	delays        *delays // nil: how long the reading thread waits for a processor does not matter
+	plain         bool    // the kernel cannot splice a tty
 }
 
 // Borrow takes over a descriptor that the supervisor has handed down, which must be non-blocking.

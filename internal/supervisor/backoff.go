@@ -14,15 +14,13 @@ const (
 	backoffFirst = 100 * time.Millisecond
 	backoffCap   = 5 * time.Second
 	longLife     = 10 * time.Second
-	// A worker that was at work for so long and then was killed from outside has not failed: it is replaced at once
-	// however often that happens.
-	atWork = 100 * time.Millisecond
 )
 
-// next is the wait after a death. lived is how long the worker was; innocent says that it was ready and was killed by a
-// SIGKILL, which no program does to itself.
+// next is the wait after a death. lived is how long the worker was; innocent says that it was at work and was killed from
+// outside, by a SIGKILL, which no program does to itself. It has not failed, and is replaced at once however often that
+// happens: traffic must not wait for it.
 func (b *backoff) next(lived time.Duration, innocent bool) time.Duration {
-	if innocent && lived >= atWork {
+	if innocent {
 		return 0
 	}
 	if lived >= longLife {

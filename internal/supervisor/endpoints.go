@@ -85,11 +85,10 @@ func (s *Supervisor) status() ipc.Status {
 		working[w.Name] = w.State == ipc.WorkerRunning
 	}
 	for i := range ports { // in the order of s.ports
-		p, c := &ports[i], s.ports[i].counters
-		p.Rx = ipc.RxStatus{
-			Bytes: c.RxBytes.Load(), Frames: c.RxFrames.Load(), LostHistory: c.RxLostHistory.Load(), LostForward: c.RxLostForward.Load(),
-		}
-		p.Tx = ipc.TxStatus{Bytes: c.TxBytes.Load(), Frames: c.TxFrames.Load(), Expired: c.TxExpired.Load()}
+		p, r := &ports[i], s.ports[i].memory.ring
+		p.Rx = ipc.RxStatus(r.Rx())
+		tx := r.Tx()
+		p.Tx = ipc.TxStatus{Bytes: tx.Bytes, Frames: tx.Frames, Expired: tx.Expired}
 		// A queue that cannot be asked now counts as empty: status must not fail for it.
 		p.Tx.Queued, _ = s.broker.Queued(ctx, p.Name)
 		if p.State == ipc.Open && !(working[readerOf(p.Name)] && working[writerOf(p.Name)]) {

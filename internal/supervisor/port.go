@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -31,7 +30,7 @@ const (
 // again when it is gone. Run's goroutine alone changes its state.
 type port struct {
 	config     config.Port
-	history    bool
+	history    string            // stream; empty: none
 	txFramings map[string]string // types of what the gateway's ports are sent, by name
 	broker     *broker.Broker
 	spawner    *spawner
@@ -40,11 +39,10 @@ type port struct {
 	board      *board
 	log        *slog.Logger
 
-	counters     *ipc.Counters
-	countersFile *os.File
-	line         *line
-	held         atomic.Pointer[held] // nil while no device is open
-	wake         chan struct{}        // holds a value when the device may have come
+	memory *memory
+	line   *line
+	held   atomic.Pointer[held] // nil while no device is open
+	wake   chan struct{}        // holds a value when the device may have come
 
 	device  string        // path of the device that is or was open; empty before and where usb: finds none
 	closing chan struct{} // closed when the last device is closed, which may be long after it was let go

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/internal/serialio"
 )
 
 // process is one run of a worker.
@@ -26,8 +27,15 @@ type process struct {
 	pipes   []*os.File // our ends
 }
 
-// launch starts a built-in worker on a device's descriptor. Its output goes to log.
-func launch(s *spawner, path string, env []string, device, counters uintptr, log *slog.Logger) (*process, error) {
+// lent are the descriptors that a built-in worker works with, which stay the supervisor's.
+type lent struct {
+	device uintptr
+	ring   uintptr
+	pipe   serialio.Pipe
+}
+
+// launch starts a built-in worker. Its output goes to log.
+func launch(s *spawner, path string, env []string, l lent, log *slog.Logger) (*process, error) {
 	p := &process{started: time.Now(), ready: make(chan struct{}), exited: make(chan struct{})}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
@@ -48,7 +56,9 @@ func launch(s *spawner, path string, env []string, device, counters uintptr, log
 		}
 		p.pipes, theirs = append(p.pipes, ours), append(theirs, fd)
 	}
-	p.Process, err = s.start(path, nil, env, null.Fd(), uintptr(theirs[0]), uintptr(theirs[1]), device, counters, uintptr(theirs[2]))
+	// In the order of ipc.FDDevice and its like.
+	p.Process, err = s.start(path, nil, env, null.Fd(), uintptr(theirs[0]), uintptr(theirs[1]), l.device, l.ring, uintptr(theirs[2]),
+		uintptr(l.pipe.R), uintptr(l.pipe.W))
 	if err != nil {
 		p.closePipes()
 		return nil, err
@@ -136,6 +146,15 @@ func (p *process) wasReady() bool {
 	}
 }
 
+func (p *process) hasExited() bool {
+	select {
+	case <-p.exited:
+		return true
+	default:
+		return false
+	}
+}
+
 // killed says whether the process ended by SIGKILL.
 func (p *process) killed() bool {
 	status, ok := p.state.Sys().(syscall.WaitStatus)
@@ -144,9 +163,7 @@ func (p *process) killed() bool {
 
 // result words how the process ended: "exit 1", "signal: killed".
 func (p *process) result() string {
-	select {
-	case <-p.exited:
-	default:
+	if !p.hasExited() {
 		return "stuck in the kernel"
 	}
 	if p.state == nil {

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/serialvisor/serialvisor/internal/broker"
 	"github.com/serialvisor/serialvisor/internal/frame"
@@ -30,7 +32,11 @@ func (p *port) session(ctx context.Context, device *serialio.Port) {
 		return
 	}
 	id := ipc.SessionAt(time.Now())
-	p.counters.NewSession()
+	if err := p.memory.newSession(); err != nil {
+		p.close(device)()
+		p.enter(ipc.Failed, "", err.Error())
+		return
+	}
 	open, ended := context.WithCancel(ctx)
 	defer ended()
 
@@ -74,11 +80,13 @@ func (p *port) session(ctx context.Context, device *serialio.Port) {
 		p.enter(ipc.Missing, "", fmt.Sprintf("%s: %v", p.deviceName(), serialio.ErrHangup))
 		stop()
 		_ = group.Wait() // builtin.Run returns nil
+		p.drain(id)
 		wait()
 		return
 	}
 	stop()
 	_ = group.Wait()
+	p.drain(id)
 	p.close(device)()
 }
 
@@ -98,20 +106,47 @@ func waitFor(group *sync.WaitGroup, stop <-chan struct{}, limit time.Duration) {
 	}
 }
 
+// drains is how often a reader is started to publish what a session has left.
+const drains = 3
+
+// drain publishes what was received in a session, where the reader was killed in the moment in which the session ended. It
+// is a reader like any other, whose device has nothing more to say.
+func (p *port) drain(session string) {
+	for range drains {
+		if !p.memory.pending(len(p.config.ForwardTo)) {
+			return
+		}
+		silent, err := os.OpenFile(os.DevNull, os.O_RDWR|unix.O_NONBLOCK, 0)
+		if err != nil {
+			p.log.Error("what was received last is not published", "port", p.config.Name, "error", err)
+			return
+		}
+		worker, err := p.launchReader(session, func(use func(uintptr) error) error { return use(silent.Fd()) })
+		_ = silent.Close()
+		if err != nil {
+			p.log.Error("what was received last is not published", "port", p.config.Name, "error", err)
+			return
+		}
+		ended := worker.endsWithin(stopTimeout) || worker.stop(0)
+		p.revoke(readerOf(p.config.Name), ended)
+	}
+}
+
 // reader is the reader process of a session.
 func (p *port) reader(session string, device *serialio.Port) *builtin {
-	name := readerOf(p.config.Name)
+	return p.builtin(readerOf(p.config.Name), func(context.Context) (*process, error) { return p.launchReader(session, device.LendReader) })
+}
+
+func (p *port) launchReader(session string, lend lender) (*process, error) {
 	var forward []ipc.Target
 	for _, name := range p.config.ForwardTo {
 		target := p.broker.Target(name)
 		target.Framing = p.txFramings[name]
 		forward = append(forward, target)
 	}
-	return p.builtin(name, func(context.Context) (*process, error) {
-		grants := p.broker.ReaderGrants(p.config.Name, forward)
-		spec := ipc.Spec{Session: session, Forward: forward}
-		return p.launch(name, p.programs.reader, grants, spec, p.config.Framing, device.LendReader)
-	})
+	grants := p.broker.ReaderGrants(p.config.Name, forward)
+	spec := ipc.Spec{Session: session, Forward: forward}
+	return p.launch(readerOf(p.config.Name), p.programs.reader, grants, spec, p.config.Framing, p.memory.rx, lend)
 }
 
 // writer is the writer process of a session.
@@ -124,28 +159,48 @@ func (p *port) writer(session string, device *serialio.Port) *builtin {
 	queue := p.broker.Target(p.config.Name)
 	return p.builtin(name, func(ctx context.Context) (*process, error) {
 		// What the predecessor had in its hands comes first.
-		if err := p.broker.RewindQueue(ctx, p.config.Name); err != nil {
+		if err := p.rewind(ctx); err != nil {
 			return nil, err
 		}
 		grants := p.broker.WriterGrants(queue)
 		spec := ipc.Spec{Session: session, Queue: &queue, NotBefore: settled}
-		return p.launch(name, p.programs.writer, grants, spec, p.config.TxFraming, device.LendWriter)
+		return p.launch(name, p.programs.writer, grants, spec, p.config.TxFraming, p.memory.tx, device.LendWriter)
 	})
+}
+
+// rewind has the queue begin with the first frame that was not taken out of it. Of those that were written and are in it
+// still the port's memory knows, or for a queue that it has not seen before, the history.
+func (p *port) rewind(ctx context.Context) error {
+	queue, err := p.broker.RewindQueue(ctx, p.config.Name)
+	if err != nil || queue == p.memory.ring.Source() {
+		return err
+	}
+	written, err := p.broker.Written(ctx, p.config.Name)
+	if err != nil {
+		p.log.Warn("a frame that was written before may be written again", "port", p.config.Name, "error", err)
+	}
+	p.memory.ring.Adopt(queue, written)
+	return nil
 }
 
 func (p *port) builtin(name string, launch func(context.Context) (*process, error)) *builtin {
 	return &builtin{
 		name: name, board: p.board, log: p.log, backoff: backoff{random: rand.Float64}, launch: launch,
-		revoke: func() {
-			if err := p.broker.RevokeWorker(name); err != nil {
-				p.log.Warn("a dead worker's credentials may be valid still", "worker", name, "error", err)
-			}
-		},
+		revoke: func(dead bool) { p.revoke(name, dead) },
 	}
 }
 
+func (p *port) revoke(name string, dead bool) {
+	if err := p.broker.RevokeWorker(name, dead); err != nil {
+		p.log.Warn("a dead worker's credentials may be valid still", "worker", name, "error", err)
+	}
+}
+
+// lender passes a descriptor of the device, which is valid for as long as the call.
+type lender func(use func(fd uintptr) error) error
+
 // launch lets a worker into the broker, with new secrets, and starts its process with a descriptor that lend passes.
-func (p *port) launch(name, program string, grants []broker.Grant, spec ipc.Spec, framing frame.Spec, lend func(func(uintptr) error) error) (worker *process, err error) {
+func (p *port) launch(name, program string, grants []broker.Grant, spec ipc.Spec, framing frame.Spec, pipe serialio.Pipe, lend lender) (worker *process, err error) {
 	spec.Port, spec.History = p.config.Name, p.history
 	if spec.Framing, err = json.Marshal(framing); err != nil {
 		return nil, fmt.Errorf("port %s: framing: %w", p.config.Name, err)
@@ -159,7 +214,7 @@ func (p *port) launch(name, program string, grants []broker.Grant, spec ipc.Spec
 		return nil, err
 	}
 	err = lend(func(device uintptr) error {
-		worker, err = launch(p.spawner, program, env, device, p.countersFile.Fd(), p.log.With("worker", name))
+		worker, err = launch(p.spawner, program, env, lent{device, p.memory.file.Fd(), pipe}, p.log.With("worker", name))
 		return err
 	})
 	return worker, err

@@ -140,7 +140,7 @@ func (s *Supervisor) preparePorts(spawner *spawner, hangups *serialio.HangupWatc
 		txFramings[c.Name] = c.TxFraming.Type
 	}
 	for _, c := range s.config.Ports {
-		counters, file, err := ipc.NewCounters(c.Name)
+		memory, err := newMemory(c)
 		if err != nil {
 			return fmt.Errorf("port %s: %w", c.Name, err)
 		}
@@ -149,9 +149,8 @@ func (s *Supervisor) preparePorts(spawner *spawner, hangups *serialio.HangupWatc
 			return fmt.Errorf("port %s: framing: %w", c.Name, err)
 		}
 		p := &port{
-			config: c, txFramings: txFramings, history: s.config.History.Storage != config.None, broker: s.broker, spawner: spawner, hangups: hangups,
-			programs: programs, board: s.board, log: s.log, counters: counters, countersFile: file,
-			line: newLine(), wake: make(chan struct{}, 1),
+			config: c, txFramings: txFramings, history: s.broker.HistoryStream(), broker: s.broker, spawner: spawner, hangups: hangups,
+			programs: programs, board: s.board, log: s.log, memory: memory, line: newLine(), wake: make(chan struct{}, 1),
 		}
 		s.board.addPort(ipc.PortStatus{
 			Name: c.Name, Device: p.deviceName(), State: ipc.Closed, Line: c.Settings.Line.String(), Framing: framing,

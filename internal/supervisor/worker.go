@@ -22,8 +22,8 @@ type builtin struct {
 	backoff backoff
 	// launch starts the process, with new credentials and where its predecessor stood.
 	launch func(ctx context.Context) (*process, error)
-	// revoke ends the validity of a dead process's credentials.
-	revoke func()
+	// revoke ends the validity of a process's credentials, when it is dead or there is no more patience with it.
+	revoke func(dead bool)
 	// gone is called when the worker says that the device hung up.
 	gone func()
 	// ready is called when it is ready for the first time.
@@ -102,6 +102,6 @@ func (b *builtin) live(ctx context.Context) (wait time.Duration, again bool) {
 
 // note keeps how a process ended, which its credentials do not survive.
 func (b *builtin) note(p *process) {
-	b.revoke()
+	b.revoke(p.hasExited())
 	b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.LastExit, s.Since = p.result(), time.Now() })
 }

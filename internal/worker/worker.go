@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/internal/ring"
 	"github.com/serialvisor/serialvisor/internal/serialio"
 )
 
@@ -30,7 +31,8 @@ type Worker struct {
 	Spec        *ipc.Spec
 	Subjects    ipc.Subjects
 	Device      *serialio.Device
-	Counters    *ipc.Counters
+	Pipe        serialio.Pipe // between device and Ring
+	Ring        *ring.Ring
 	Log         *slog.Logger
 }
 
@@ -69,9 +71,10 @@ func fromEnviron() (*Worker, error) {
 		Name: os.Getenv(ipc.EnvWorker), Credentials: credentials, Spec: spec, Subjects: ipc.Subjects{Root: credentials.Root},
 		Log: slog.New(newHandler(os.Stderr)),
 	}
-	if w.Counters, err = ipc.OpenCounters(ipc.FDCounters); err != nil {
+	if w.Ring, err = ring.Open(ipc.FDRing); err != nil {
 		return nil, err
 	}
+	w.Pipe = serialio.Pipe{R: ipc.FDPipeRead, W: ipc.FDPipeWrite}
 	if w.Device, err = serialio.Borrow(ipc.FDDevice); err != nil {
 		return nil, err
 	}

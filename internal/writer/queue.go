@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/serialvisor/serialvisor/internal/frame"
 	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/internal/ring"
 )
 
 // prefetch is how many frames the writer holds that are not written yet.
@@ -38,8 +40,7 @@ func (w *writer) consume(ctx context.Context) (stop func(), err error) {
 	return consuming.Stop, nil
 }
 
-// takeQueued writes a frame from the queue. That it was sent is told first, close to when it happened and before what the
-// device answers; the acknowledgement takes it out of the queue.
+// takeQueued writes a frame from the queue. One that a predecessor has written is only told and taken out of the queue.
 func (w *writer) takeQueued(m jetstream.Msg) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -51,51 +52,82 @@ func (w *writer) takeQueued(m jetstream.Msg) {
 		w.Log.Error("a message in the queue has no sequence", "error", err)
 		return
 	}
-	o := order{payload: m.Data(), stream: meta.Stream, sequence: meta.Sequence.Stream}
-	reason := ""
-	if o.flags, err = flagsOf(m.Headers()); err != nil {
-		reason = err.Error()
-	} else if len(o.payload) > w.maxBytes {
-		reason = fmt.Sprintf("it has %d bytes, more than max_bytes: %d", len(o.payload), w.maxBytes)
+	seq := meta.Sequence.Stream
+	w.tellLeft(meta.Stream, seq)
+	f, refusal := w.frameOf(ring.Queued, seq, m.Headers(), m.Data())
+	if refusal != "" {
+		w.expire(meta.Stream, seq, m.Data(), refusal, m)
+		return
 	}
-	if reason == "" && w.write(o) != nil {
-		return // it stays in the queue
+	if !w.tx.Done(seq) {
+		w.awaitNote(seq)
+		if w.write(f) != nil {
+			return // it stays in the queue
+		}
 	}
-	if reason == "" {
-		w.tell(o)
-	} else {
-		w.expire(o, reason)
+	// Told close to when it happened and before what the device answers.
+	w.tell(meta.Stream, f, m)
+}
+
+// tellLeft tells of the frame that a predecessor has left if its message does not come: the queue has dropped it meanwhile.
+func (w *writer) tellLeft(stream string, next uint64) {
+	if w.untold != nil {
+		if next > w.untold.Seq {
+			w.tell(stream, *w.untold, nil)
+		}
+		w.untold = nil
 	}
-	if err := m.Ack(); err != nil {
-		w.Log.Warn("could not take a frame out of the queue; it may be sent twice", "error", err)
+}
+
+// awaitNote waits until the place is free for the note that a frame was written.
+func (w *writer) awaitNote(seq uint64) {
+	for other := w.tx.Noted(seq); other != 0 && w.acks.has(other); {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-w.stopping:
+			w.stopped = true
+			return
+		}
 	}
+}
+
+// frameOf puts a frame together as it goes to the device, or says why it cannot be sent. No frame may be in hand.
+func (w *writer) frameOf(kind ring.Kind, seq uint64, h nats.Header, payload []byte) (f ring.Sending, refusal string) {
+	flags, err := frame.ParseFlags(h.Get(ipc.HeaderFlags))
+	switch {
+	case err != nil:
+		return f, fmt.Sprintf("header %s: %v", ipc.HeaderFlags, err)
+	case len(payload) > w.maxBytes:
+		return f, fmt.Sprintf("it has %d bytes, more than max_bytes: %d", len(payload), w.maxBytes)
+	}
+	f = ring.Sending{Kind: kind, Seq: seq, Wire: w.codec.Append(w.tx.Room()[:0], payload, flags)}
+	if len(f.Wire) > len(w.tx.Room()) {
+		return f, fmt.Sprintf("it has %d bytes on the line, for which there is no room", len(f.Wire))
+	}
+	return f, ""
 }
 
 // listen takes frames from senders over plain NATS. A sender with a reply subject learns when its frame was written, in
 // the form of a stream's PubAck, whose sequence is the one in Serial-Queue-Seq.
 func (w *writer) listen() (stop func(), err error) {
-	sequence := uint64(0)
 	sub, err := w.control.Subscribe(w.Subjects.Tx(w.Spec.Port), func(m *nats.Msg) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		sequence++
-		o := order{payload: m.Data, stream: w.Spec.Session, sequence: sequence}
-		flags, err := flagsOf(m.Header)
-		switch {
-		case err != nil:
-			w.refuse(m, 400, err.Error())
-			return
-		case len(o.payload) > w.maxBytes:
-			w.refuse(m, 400, fmt.Sprintf("the frame has %d bytes, port %s takes max_bytes: %d", len(o.payload), w.Spec.Port, w.maxBytes))
+		if w.stopped {
+			w.refuse(m, 503, fmt.Sprintf("port %s is closing", w.Spec.Port))
 			return
 		}
-		o.flags = flags
-		if err := w.write(o); err != nil {
+		f, refusal := w.frameOf(ring.Direct, w.tx.Frames()+1, m.Header, m.Data)
+		if refusal != "" {
+			w.refuse(m, 400, fmt.Sprintf("port %s: the frame was not sent: %s", w.Spec.Port, refusal))
+			return
+		}
+		if err := w.write(f); err != nil {
 			w.refuse(m, 503, fmt.Sprintf("port %s: the frame was not written: %v", w.Spec.Port, err))
 			return
 		}
-		w.tell(o)
-		w.answer(m, nil, ack{Stream: "none", Sequence: sequence})
+		w.tell(w.Spec.Session, f, nil)
+		w.answer(m, nil, pubAck{Stream: "none", Sequence: f.Seq})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listen for frames: %w", err)
@@ -106,8 +138,8 @@ func (w *writer) listen() (stop func(), err error) {
 	return func() { _ = sub.Unsubscribe() }, nil
 }
 
-// ack has the shape of JetStream's PubAck, so that a sender need not know whether a port has a queue.
-type ack struct {
+// pubAck has the shape of JetStream's PubAck, so that a sender need not know whether a port has a queue.
+type pubAck struct {
 	Stream   string    `json:"stream"`
 	Sequence uint64    `json:"seq"`
 	Error    *ackError `json:"error,omitempty"`
@@ -124,12 +156,12 @@ func (w *writer) refuse(m *nats.Msg, code int, reason string) {
 	}
 	w.answer(m, nats.Header{
 		ipc.HeaderErrorCode: {strconv.Itoa(code)}, ipc.HeaderError: {reason},
-	}, ack{Error: &ackError{code, reason}})
+	}, pubAck{Error: &ackError{code, reason}})
 }
 
 // answer replies to a sender. Only an inbox is answered: any other subject would make the writer publish there for
 // somebody who may not.
-func (w *writer) answer(m *nats.Msg, header nats.Header, a ack) {
+func (w *writer) answer(m *nats.Msg, header nats.Header, a pubAck) {
 	if !strings.HasPrefix(m.Reply, nats.InboxPrefix[:len(nats.InboxPrefix)-1]) {
 		return
 	}
@@ -140,12 +172,4 @@ func (w *writer) answer(m *nats.Msg, header nats.Header, a ack) {
 	if err != nil {
 		w.Log.Debug("a sender was not answered", "error", err)
 	}
-}
-
-func flagsOf(h nats.Header) (frame.Flags, error) {
-	flags, err := frame.ParseFlags(h.Get(ipc.HeaderFlags))
-	if err != nil {
-		return 0, fmt.Errorf("header %s: %w", ipc.HeaderFlags, err)
-	}
-	return flags, nil
 }

@@ -1,5 +1,6 @@
 // Package writer takes frames from a port's queue and hands them to the device, one after the other. It owns the sending
-// direction of one port: a frame leaves the queue when the kernel has taken every byte of it.
+// direction of one port: a frame leaves the queue when the kernel has taken every byte of it and the history knows. A
+// writer that is killed loses and doubles none: the frame in its hands is in the port's memory, with how far it had got.
 package writer
 
 import (
@@ -7,16 +8,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/serialvisor/serialvisor/internal/crash"
 	"github.com/serialvisor/serialvisor/internal/frame"
-	"github.com/serialvisor/serialvisor/internal/ipc"
 	"github.com/serialvisor/serialvisor/internal/publish"
+	"github.com/serialvisor/serialvisor/internal/ring"
 	"github.com/serialvisor/serialvisor/internal/serialio"
 	"github.com/serialvisor/serialvisor/internal/worker"
 )
@@ -32,11 +33,15 @@ type writer struct {
 
 	control *nats.Conn         // where frames come from
 	traffic *nats.Conn         // where is told what became of them
+	cork    worker.Cork        // of traffic
 	history *publish.Publisher // nil: nothing is stored
+	acks    *acks
 
 	mu      sync.Mutex // held while a frame is in hand; guards all below
 	stopped bool
-	wire    []byte        // the frame in hand as it goes to the device, reused
+	tx      *ring.Sender
+	inPipe  int
+	untold  *ring.Sending // a queued frame that a predecessor has left, until its message comes
 	quiet   time.Time     // until then nothing is sent
 	gone    chan struct{} // closed with err when the device does not take frames any more
 	err     error
@@ -45,7 +50,7 @@ type writer struct {
 // Run writes queued frames until ctx ends or the device is gone, which is an error. Before it returns it finishes the
 // frame in hand, for which it takes at most worker.Grace; frames that it did not finish stay in the queue.
 func Run(ctx context.Context, w *worker.Worker) error {
-	wr := &writer{Worker: w, gone: make(chan struct{}), stopping: ctx.Done()}
+	wr := &writer{Worker: w, gone: make(chan struct{}), stopping: ctx.Done(), acks: newAcks(w.Log)}
 	if err := wr.run(ctx); err != nil {
 		return fmt.Errorf("port %s: %w", w.Spec.Port, err)
 	}
@@ -53,16 +58,9 @@ func Run(ctx context.Context, w *worker.Worker) error {
 }
 
 func (w *writer) run(ctx context.Context) error {
-	var spec frame.Spec
-	if err := json.Unmarshal(w.Spec.Framing, &spec); err != nil {
-		return fmt.Errorf("framing: %w", err)
+	if err := w.prepare(); err != nil {
+		return err
 	}
-	codec, err := frame.New(spec)
-	if err != nil {
-		return fmt.Errorf("framing: %w", err)
-	}
-	w.codec, w.maxBytes, w.gap, w.quiet = codec, spec.MaxBytes, spec.Gap, w.Spec.NotBefore
-
 	background, cancel := context.WithCancel(context.Background())
 	helpers, background := errgroup.WithContext(background)
 	defer func() {
@@ -74,6 +72,11 @@ func (w *writer) run(ctx context.Context) error {
 	}
 	defer w.traffic.Close()
 	defer w.control.Close()
+	deadline := context.AfterFunc(ctx, func() { time.AfterFunc(worker.Grace, w.Device.Interrupt) })
+	defer deadline()
+	if err := w.resume(); err != nil {
+		return err
+	}
 	stop, err := w.consume(ctx)
 	if err != nil {
 		return err
@@ -89,32 +92,68 @@ func (w *writer) run(ctx context.Context) error {
 	return w.finish()
 }
 
+func (w *writer) prepare() error {
+	var spec frame.Spec
+	if err := json.Unmarshal(w.Spec.Framing, &spec); err != nil {
+		return fmt.Errorf("framing: %w", err)
+	}
+	codec, err := frame.New(spec)
+	if err != nil {
+		return fmt.Errorf("framing: %w", err)
+	}
+	w.codec, w.maxBytes, w.gap, w.quiet = codec, spec.MaxBytes, spec.Gap, w.Spec.NotBefore
+	if w.inPipe, err = w.Pipe.Waiting(); err != nil {
+		return err
+	}
+	w.tx = w.Ring.Sender(w.inPipe)
+	return nil
+}
+
 func (w *writer) connect(ctx context.Context, helpers *errgroup.Group) error {
 	var err error
 	if w.control, err = w.Connect(w.Credentials); err != nil {
 		return err
 	}
-	w.traffic, err = w.Connect(w.Spec.Second, nats.ReconnectHandler(func(*nats.Conn) {
+	w.traffic, err = w.Connect(w.Spec.Second, append(w.cork.Options(), nats.ReconnectHandler(func(*nats.Conn) {
 		if w.history != nil {
 			w.history.Resend()
 		}
-	}))
+	}))...)
 	if err != nil {
 		return err
 	}
-	if w.Spec.History {
-		if w.history, err = publish.New(w.traffic, w.Log, nil); err != nil {
+	if w.Spec.History != "" {
+		if w.history, err = publish.New(w.traffic, w.Log, w.acks.settle); err != nil {
 			return err
 		}
 		helpers.Go(func() error { return w.history.Run(ctx) })
+		helpers.Go(func() error { return w.acks.Run(ctx) })
 	}
+	return nil
+}
+
+// resume finishes the frame that a predecessor had in hand.
+func (w *writer) resume() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f, ok := w.tx.InHand()
+	if !ok {
+		return nil
+	}
+	if err := w.push(); err != nil {
+		return err
+	}
+	if f.Kind == ring.Queued {
+		f.Wire = append([]byte(nil), f.Wire...)
+		w.untold = &f // its message is still in the queue
+		return nil
+	}
+	w.tell(w.Spec.Session, f, nil)
 	return nil
 }
 
 // finish lets the frame in hand get through, takes no other, and waits until all is told.
 func (w *writer) finish() error {
-	deadline := time.AfterFunc(worker.Grace, w.Device.Interrupt)
-	defer deadline.Stop()
 	w.mu.Lock()
 	w.stopped = true
 	err := w.err
@@ -125,36 +164,62 @@ func (w *writer) finish() error {
 	defer cancel()
 	if w.history != nil {
 		err = errors.Join(err, w.history.Flush(ctx))
+		w.acks.send()
 	}
 	// The acknowledgements to the queue.
 	return errors.Join(err, w.control.FlushWithContext(ctx), w.traffic.FlushWithContext(ctx))
 }
 
-// order is a frame to be sent.
-type order struct {
-	payload  []byte
-	flags    frame.Flags
-	stream   string // it came from, for its id
-	sequence uint64
-}
-
 // write hands one frame to the device, and returns nil when the kernel has taken every byte. A failure is final: the
-// worker ends with it, and a successor, if there is still a device, begins with the same frame.
-func (w *writer) write(o order) error {
+// worker ends with it, and a successor, if there is still a device, goes on with the same frame.
+func (w *writer) write(f ring.Sending) error {
 	if w.stopped || !w.quietOver() {
 		return serialio.ErrInterrupted
 	}
-	w.wire = w.codec.Append(w.wire[:0], o.payload, o.flags)
-	n, err := w.send()
-	w.Counters.TxBytes.Add(uint64(n))
+	w.tx.Begin(f)
+	err := w.push()
+	if err == nil && w.gap > 0 {
+		// Where silence ends a frame the next one waits for it: the time that the bytes take on the line, and the gap.
+		var took time.Duration
+		took, err = w.Device.LineTime(len(f.Wire))
+		w.quiet = time.Now().Add(took + w.gap)
+	}
 	if err != nil {
 		w.stopped = true
 		w.err = err
 		close(w.gone)
-		return err
 	}
-	w.Counters.TxFrames.Add(1)
-	return nil
+	return err
+}
+
+// feedMost is how much of a frame is in the pipe at once, which is less than any pipe holds.
+const feedMost = 4096
+
+// push moves what is left of the frame in hand to the device, through the pipe.
+func (w *writer) push() error {
+	f, _ := w.tx.InHand()
+	taken := len(f.Wire) - len(w.tx.Rest(len(f.Wire))) - w.inPipe
+	for {
+		n, err := w.Device.SpliceOut(w.Pipe, w.inPipe)
+		crash.Point("tx-spliced")
+		w.inPipe -= n
+		taken += n
+		w.tx.Written(taken)
+		if err != nil {
+			return err
+		}
+		if taken == len(f.Wire) {
+			w.tx.Complete()
+			crash.Point("tx-completed")
+			return nil
+		}
+		if n, err = w.tx.Feed(w.tx.Rest(feedMost), w.Pipe.Write); err != nil {
+			return err
+		}
+		if w.inPipe = n; n == 0 {
+			return errors.New("the pipe to the device takes nothing")
+		}
+	}
 }
 
 // quietOver waits until something may be sent. It returns false if the worker is to stop before.
@@ -171,51 +236,5 @@ func (w *writer) quietOver() bool {
 	case <-w.stopping:
 		w.stopped = true
 		return false
-	}
-}
-
-// send writes what is on the wire next. Where silence ends a frame the next one waits for it: the time that the bytes
-// take on the line, and the gap.
-func (w *writer) send() (int, error) {
-	n, err := w.Device.Write(w.wire)
-	if err != nil || w.gap == 0 {
-		return n, err
-	}
-	took, err := w.Device.LineTime(n)
-	w.quiet = time.Now().Add(took + w.gap)
-	return n, err
-}
-
-// tell publishes a frame on sent, as it was written.
-func (w *writer) tell(o order) {
-	m := &nats.Msg{Subject: w.Subjects.Sent(w.Spec.Port), Data: append([]byte(nil), w.wire...), Header: nats.Header{
-		ipc.HeaderTime:     {ipc.FormatTime(time.Now())},
-		ipc.HeaderQueueSeq: {strconv.FormatUint(o.sequence, 10)},
-		ipc.HeaderMsgID:    {ipc.SentID(w.Spec.Port, o.stream, o.sequence)},
-	}}
-	w.publish(m)
-}
-
-// expire publishes a frame that cannot be sent, with the reason.
-func (w *writer) expire(o order, reason string) {
-	w.Counters.TxExpired.Add(1)
-	w.Log.Warn("a frame was not sent", "bytes", len(o.payload), "reason", reason)
-	w.publish(&nats.Msg{Subject: w.Subjects.Expired(w.Spec.Port), Data: o.payload, Header: nats.Header{
-		ipc.HeaderTime:     {ipc.FormatTime(time.Now())},
-		ipc.HeaderQueueSeq: {strconv.FormatUint(o.sequence, 10)},
-		ipc.HeaderMsgID:    {ipc.SentID(w.Spec.Port, o.stream, o.sequence)},
-		ipc.HeaderReason:   {reason},
-	}})
-}
-
-func (w *writer) publish(m *nats.Msg) {
-	var err error
-	if w.history != nil {
-		err = w.history.Publish(context.Background(), m, 0)
-	} else {
-		err = w.traffic.PublishMsg(m)
-	}
-	if err != nil {
-		w.Log.Warn("could not tell what was sent", "error", err)
 	}
 }

@@ -1,0 +1,42 @@
+package ring
+
+// RxCounters count what a port has received since its supervisor started.
+type RxCounters struct {
+	Bytes, Frames uint64
+	LostHistory   uint64 // frames that taps have got and the history has not
+	LostForward   uint64 // frames that could not be forwarded
+}
+
+// Rx reads the counters of the receiving direction.
+func (r *Ring) Rx() RxCounters {
+	s, w := &r.h.supervisor, &r.h.reader
+	return RxCounters{
+		Bytes: s.rxBytes.Load() + w.head.Load(), Frames: s.rxFrames.Load() + w.framed.Load(),
+		LostHistory: w.lostHistory.Load(), LostForward: w.lostForward.Load(),
+	}
+}
+
+// TxCounters count what was sent through a port since its supervisor started.
+type TxCounters struct {
+	Bytes, Frames uint64
+	Expired       uint64 // frames that were accepted and then not sent
+	LostHistory   uint64 // frames that were sent and that the history has not
+}
+
+// Tx reads the counters of the sending direction.
+func (r *Ring) Tx() TxCounters {
+	w := &r.h.writer
+	return TxCounters{Bytes: w.bytes.Load(), Frames: w.frames.Load(), Expired: w.expired.Load(), LostHistory: w.lost.Load()}
+}
+
+// CountLostHistory counts received frames that the history has not got, or with a negative number got after all.
+func (r *Ring) CountLostHistory(delta int) { r.h.reader.lostHistory.Add(uint64(delta)) }
+
+// CountLostForward counts a frame that could not be forwarded.
+func (r *Ring) CountLostForward() { r.h.reader.lostForward.Add(1) }
+
+// CountLostSent is CountLostHistory for frames that were sent.
+func (r *Ring) CountLostSent(delta int) { r.h.writer.lost.Add(uint64(delta)) }
+
+// CountExpired counts a frame that was accepted and is not sent.
+func (r *Ring) CountExpired() { r.h.writer.expired.Add(1) }
