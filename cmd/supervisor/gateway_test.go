@@ -20,8 +20,9 @@ import (
 // gateway is a running supervisor with one port, gps, on a simulated device that the test plays.
 type gateway struct {
 	*program
-	device *simulator.Pty
-	dir    string
+	device   *simulator.Pty
+	dir      string
+	programs string
 }
 
 type portNumbers = ipc.PortStatus
@@ -29,12 +30,18 @@ type portNumbers = ipc.PortStatus
 // startGateway starts a supervisor. settings are lines of the port's config.
 func startGateway(t *testing.T, settings ...string) *gateway {
 	t.Helper()
+	return startGatewayFrom(t, programs, settings...)
+}
+
+// startGatewayFrom starts one whose programs are in another folder.
+func startGatewayFrom(t *testing.T, programs string, settings ...string) *gateway {
+	t.Helper()
 	device, err := simulator.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = device.Close() })
-	g := &gateway{device: device, dir: t.TempDir()}
+	g := &gateway{device: device, dir: t.TempDir(), programs: programs}
 	config := fmt.Sprintf("name: test\nbroker: {listen: 127.0.0.1:0}\nports:\n  gps:\n    device: %s\n", device.Path())
 	for _, line := range settings {
 		config += "    " + line + "\n"
@@ -55,7 +62,7 @@ func (g *gateway) run(t *testing.T) {
 
 // supervisor is a verb of the gateway's supervisor, to be run.
 func (g *gateway) supervisor(args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(programs, "supervisor"), append(args, "--state-dir", filepath.Join(g.dir, "state"))...)
+	cmd := exec.Command(filepath.Join(g.programs, "supervisor"), append(args, "--state-dir", filepath.Join(g.dir, "state"))...)
 	cmd.Env = append(os.Environ(), "GORACE="+raceOptions)
 	return cmd
 }

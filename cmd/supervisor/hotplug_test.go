@@ -28,7 +28,7 @@ type pluggable struct {
 
 func startPluggable(t *testing.T, settings ...string) *pluggable {
 	t.Helper()
-	g := &pluggable{gateway: &gateway{dir: t.TempDir()}}
+	g := &pluggable{gateway: &gateway{dir: t.TempDir(), programs: programs}}
 	g.link = filepath.Join(g.dir, "gps-device")
 	config := fmt.Sprintf("name: test\nbroker: {listen: 127.0.0.1:0}\nports:\n  gps:\n    device: %s\n", g.link)
 	for _, line := range settings {

@@ -11,8 +11,9 @@ type doneWord = atomic.Uint64
 
 // States of the frame in hand.
 const (
-	idle   = 0
-	inHand = 1
+	idle    = 0
+	inHand  = 1
+	written = 2 // all of it, and it has not been told: of a frame that no queue hands out again
 )
 
 // Kind says where a frame to be sent comes from, for whoever must tell what became of it.
@@ -50,11 +51,13 @@ func (s *Sender) words() *writerWords { return &s.ring.h.writer }
 
 // InHand is the frame that was begun and not completed.
 func (s *Sender) InHand() (Sending, bool) {
+	f := s.frame()
+	return f, s.words().state.Load() == inHand
+}
+
+func (s *Sender) frame() Sending {
 	w := s.words()
-	if w.state.Load() != inHand {
-		return Sending{}, false
-	}
-	return Sending{Kind(w.kind.Load()), w.seq.Load(), s.ring.tx[:w.length.Load()]}, true
+	return Sending{Kind(w.kind.Load()), w.seq.Load(), s.ring.tx[:w.length.Load()]}
 }
 
 // Room is where a frame to be sent can be put together, as long as none is in hand.
@@ -110,7 +113,22 @@ func (s *Sender) Complete() {
 	crash.Point("tx-done")
 	w.bytes.Store(w.bytesBefore.Load() + w.length.Load())
 	w.frames.Store(w.framesBefore.Load() + 1)
-	w.state.Store(idle)
+	if Kind(w.kind.Load()) == Queued {
+		w.state.Store(idle)
+	} else {
+		w.state.Store(written)
+	}
+}
+
+// Untold is a frame that was completed and of which Told was not called, unless a queue hands it out again.
+func (s *Sender) Untold() (Sending, bool) {
+	f := s.frame()
+	return f, s.words().state.Load() == written
+}
+
+// Told notes that everybody knows that the last frame was written.
+func (s *Sender) Told() {
+	s.words().state.CompareAndSwap(written, idle)
 }
 
 // Frames is how many frames were written.

@@ -126,7 +126,7 @@ func (w *writer) listen() (stop func(), err error) {
 			w.refuse(m, 503, fmt.Sprintf("port %s: the frame was not written: %v", w.Spec.Port, err))
 			return
 		}
-		w.tell(w.Spec.Session, f, nil)
+		w.tellDirect(f)
 		w.answer(m, nil, pubAck{Stream: "none", Sequence: f.Seq})
 	})
 	if err != nil {

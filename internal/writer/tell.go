@@ -21,6 +21,12 @@ func (w *writer) tell(stream string, f ring.Sending, m jetstream.Msg) {
 	crash.Point("tx-told")
 }
 
+// tellDirect is tell for a frame that came from no queue.
+func (w *writer) tellDirect(f ring.Sending) {
+	w.tell(w.Spec.Session, f, nil)
+	w.tx.Told()
+}
+
 // expire publishes a frame that is not sent, with the reason.
 func (w *writer) expire(stream string, seq uint64, payload []byte, reason string, m jetstream.Msg) {
 	w.Ring.CountExpired()

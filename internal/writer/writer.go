@@ -132,23 +132,22 @@ func (w *writer) connect(ctx context.Context, helpers *errgroup.Group) error {
 	return nil
 }
 
-// resume finishes the frame that a predecessor had in hand.
+// resume finishes the frame that a predecessor had in hand, and tells of it.
 func (w *writer) resume() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	f, ok := w.tx.InHand()
-	if !ok {
-		return nil
+	if f, ok := w.tx.InHand(); ok {
+		if err := w.push(); err != nil {
+			return err
+		}
+		if f.Kind == ring.Queued {
+			f.Wire = append([]byte(nil), f.Wire...)
+			w.untold = &f // its message is still in the queue
+		}
 	}
-	if err := w.push(); err != nil {
-		return err
+	if f, ok := w.tx.Untold(); ok {
+		w.tellDirect(f)
 	}
-	if f.Kind == ring.Queued {
-		f.Wire = append([]byte(nil), f.Wire...)
-		w.untold = &f // its message is still in the queue
-		return nil
-	}
-	w.tell(w.Spec.Session, f, nil)
 	return nil
 }
 
