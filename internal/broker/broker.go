@@ -44,6 +44,8 @@ type Broker struct {
 	js               jetstream.JetStream
 	plan             []stream // the streams of the queue
 
+	bridges sync.WaitGroup // goroutines of local connections
+
 	mu    sync.Mutex // guards users
 	users map[string]Grant
 }
@@ -120,6 +122,7 @@ func (b *Broker) Shutdown() {
 	}
 	b.server.Shutdown()
 	b.server.WaitForShutdown()
+	b.bridges.Wait()
 }
 
 // connect opens a connection of the supervisor's own, without a socket.

@@ -28,6 +28,8 @@ const (
 	FDReady     = 5 // a pipe: the worker writes Ready to it, then closes it
 	FDPipeRead  = 6 // the pipe that the worker moves bytes through, non-blocking
 	FDPipeWrite = 7
+	FDBroker    = 8 // a connected socket to the broker, for the credentials in the environment
+	FDSecond    = 9 // another, for Spec.Second
 )
 
 // Ready is what a worker writes to FDReady when it is connected and at work; the same line as in sd_notify(3).

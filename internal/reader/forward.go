@@ -46,26 +46,24 @@ type forwarder struct {
 	waits  func()
 	settle func(n uint64) // notes that frames before number n are queued or given up
 	looked time.Time
+	sent   uint64 // without a queue: frames before this number were published, and settle has not been told
 }
 
-func newForwarder(w *worker.Worker, target ipc.Target, alike bool, waits func(), settle func(uint64)) (*forwarder, error) {
-	f := &forwarder{Worker: w, target: target, alike: alike, waits: waits, settle: settle}
-	// What is published is with the kernel when the call returns.
-	nc, err := w.Connect(w.Spec.Second, nats.WriteBufferSize(1), nats.ReconnectHandler(func(*nats.Conn) {
-		if f.queue != nil {
-			f.queue.Resend()
-		}
-	}))
-	if err != nil {
-		return nil, err
+func newForwarder(w *worker.Worker, nc *nats.Conn, target ipc.Target, alike bool, waits func(), settle func(uint64)) (*forwarder, error) {
+	f := &forwarder{Worker: w, target: target, alike: alike, nc: nc, waits: waits, settle: settle}
+	if target.Stream == "" {
+		return f, nil
 	}
-	f.nc = nc
-	if target.Stream != "" {
-		if f.queue, err = publish.New(nc, w.Log.With("forward_to", target.Port), settle); err != nil {
-			return nil, err
-		}
+	var err error
+	f.queue, err = publish.New(nc, w.Log.With("forward_to", target.Port), settle)
+	return f, err
+}
+
+// Resend repeats what may have been lost with a connection.
+func (f *forwarder) Resend() {
+	if f.queue != nil {
+		f.queue.Resend()
 	}
-	return f, nil
 }
 
 // Run does the forwarder's background work until ctx ends.
@@ -76,9 +74,8 @@ func (f *forwarder) Run(ctx context.Context) error {
 	return f.queue.Run(ctx)
 }
 
-// Close waits until what was forwarded is stored, or ctx ends.
-func (f *forwarder) Close(ctx context.Context) error {
-	defer f.nc.Close()
+// Flush waits until what was forwarded is stored, or ctx ends.
+func (f *forwarder) Flush(ctx context.Context) error {
 	if f.queue != nil {
 		return f.queue.Flush(ctx)
 	}
@@ -126,7 +123,7 @@ func (f *forwarder) put(ctx context.Context, m *nats.Msg, n uint64) {
 	var err error
 	if f.queue == nil {
 		if err = f.nc.PublishMsg(m); err == nil {
-			f.settle(n)
+			f.sent = n
 		}
 	} else if err = f.admit(ctx); err == nil {
 		err = f.queue.Publish(ctx, m, n)
@@ -141,6 +138,14 @@ func (f *forwarder) put(ctx context.Context, m *nats.Msg, n uint64) {
 		f.Log.Warn("frames are not forwarded; counted in status as lost_forward", "to", f.target.Port, "error", err)
 	}
 	f.lost = true
+}
+
+// released settles what was published without a queue, now that it has gone out.
+func (f *forwarder) released() {
+	if f.sent > 0 {
+		f.settle(f.sent)
+		f.sent = 0
+	}
 }
 
 var errQueueFull = errors.New("its queue is full")

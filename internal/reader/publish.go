@@ -17,8 +17,8 @@ import (
 // publishAll publishes the frames that are in the ring. end is what comes behind it.
 func (r *reader) publishAll(ctx context.Context, end frame.End) error {
 	now := time.Now()
-	r.cork.Hold()
-	defer r.cork.Release()
+	r.hold()
+	defer r.release()
 	for {
 		data := r.rx.Data()
 		if len(data) == 0 {
@@ -45,10 +45,13 @@ func (r *reader) publishAll(ctx context.Context, end frame.End) error {
 
 // published sends what was published since the last call. Without a history that is all that can be done for it.
 func (r *reader) published() {
-	r.cork.Release()
+	r.release()
 	crash.Point("rx-published")
 	if last, ok := r.rx.Last(); ok && r.history == nil {
 		r.rx.Stored(last.Number + 1)
+	}
+	for _, f := range r.forwards {
+		f.released()
 	}
 }
 

@@ -35,11 +35,13 @@ type reader struct {
 	continued bool          // the frame before the next one goes on in it
 	settled   chan struct{} // holds a token after frames were settled
 
-	traffic  *nats.Conn
-	cork     worker.Cork        // of traffic
-	history  *publish.Publisher // nil: nothing is stored
-	forwards []*forwarder
-	stamp    stamp
+	traffic     *nats.Conn
+	trafficCork worker.Cork
+	history     *publish.Publisher // nil: nothing is stored
+	control     *nats.Conn         // where frames are forwarded to; nil: nowhere
+	controlCork worker.Cork
+	forwards    []*forwarder
+	stamp       stamp
 }
 
 // Run publishes what the device sends until ctx ends or the device is gone, which is an error. Before it returns it
@@ -63,6 +65,9 @@ func (r *reader) run(ctx context.Context) error {
 		cancel()
 		_ = helpers.Wait() // they return nil when their context ends
 		r.traffic.Close()
+		if r.control != nil {
+			r.control.Close()
+		}
 	}()
 	if err := r.connect(background, helpers); err != nil {
 		return err
@@ -101,31 +106,52 @@ func (r *reader) prepare() error {
 
 // connect opens the connections and starts what runs beside the reading.
 func (r *reader) connect(ctx context.Context, helpers *errgroup.Group) error {
-	traffic, err := r.Connect(r.Credentials, append(r.cork.Options(), nats.ReconnectHandler(func(*nats.Conn) {
+	var err error
+	if r.traffic, err = r.Connect(&r.trafficCork, nats.ReconnectHandler(func(*nats.Conn) {
 		if r.history != nil {
 			r.history.Resend()
 		}
-	}))...)
-	if err != nil {
+	})); err != nil {
 		return err
 	}
-	r.traffic = traffic
 	if r.Spec.History != "" {
-		if r.history, err = publish.New(traffic, r.Log, r.settles(r.rx.Stored)); err != nil {
+		if r.history, err = publish.New(r.traffic, r.Log, r.settles(r.rx.Stored)); err != nil {
 			return err
 		}
 		helpers.Go(func() error { return r.history.Run(ctx) })
 	}
+	if len(r.Spec.Forward) == 0 {
+		return nil
+	}
+	if r.control, err = r.ConnectSecond(&r.controlCork); err != nil {
+		return err
+	}
 	for i, target := range r.Spec.Forward {
 		settle := r.settles(func(n uint64) { r.rx.Forwarded(i, n) })
-		f, err := newForwarder(r.Worker, target, target.Framing == r.framing, r.cork.Release, settle)
+		f, err := newForwarder(r.Worker, r.control, target, target.Framing == r.framing, r.release, settle)
 		if err != nil {
 			return err
 		}
 		r.forwards = append(r.forwards, f)
 		helpers.Go(func() error { return f.Run(ctx) })
 	}
+	r.control.SetReconnectHandler(func(*nats.Conn) {
+		for _, f := range r.forwards {
+			f.Resend()
+		}
+	})
 	return nil
+}
+
+// hold collects what is published, until release sends it in one go.
+func (r *reader) hold() {
+	r.trafficCork.Hold()
+	r.controlCork.Hold()
+}
+
+func (r *reader) release() {
+	r.trafficCork.Release()
+	r.controlCork.Release()
 }
 
 // settles notes frames as settled and tells a reader that waits for room.
@@ -147,8 +173,8 @@ func (r *reader) resume(ctx context.Context) error {
 			r.rx.StoredThrough(offset)
 		}
 	}
-	r.cork.Hold()
-	defer r.cork.Release()
+	r.hold()
+	defer r.release()
 	for f := range r.rx.Unsettled {
 		if err := r.publish(ctx, f, r.codec.Payload(f.Wire, frame.Flags(f.Flags))); err != nil {
 			return err
@@ -215,7 +241,7 @@ func (r *reader) take() error {
 // awaitRoom waits until there is room for more, which comes with frames that are settled.
 func (r *reader) awaitRoom(ctx context.Context, room func() bool) error {
 	for !room() {
-		r.cork.Release()
+		r.release()
 		select {
 		case <-r.settled:
 		case <-ctx.Done():
@@ -238,7 +264,7 @@ func (r *reader) finish() error {
 		err = r.traffic.FlushWithContext(ctx)
 	}
 	for _, f := range r.forwards {
-		err = errors.Join(err, f.Close(ctx))
+		err = errors.Join(err, f.Flush(ctx))
 	}
 	return err
 }

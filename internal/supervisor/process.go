@@ -32,6 +32,7 @@ type lent struct {
 	device uintptr
 	ring   uintptr
 	pipe   serialio.Pipe
+	broker []int // connections to it
 }
 
 // launch starts a built-in worker. Its output goes to log.
@@ -57,8 +58,13 @@ func launch(s *spawner, path string, env []string, l lent, log *slog.Logger) (*p
 		p.pipes, theirs = append(p.pipes, ours), append(theirs, fd)
 	}
 	// In the order of ipc.FDDevice and its like.
-	p.Process, err = s.start(path, nil, env, null.Fd(), uintptr(theirs[0]), uintptr(theirs[1]), l.device, l.ring, uintptr(theirs[2]),
-		uintptr(l.pipe.R), uintptr(l.pipe.W))
+	files := []uintptr{
+		null.Fd(), uintptr(theirs[0]), uintptr(theirs[1]), l.device, l.ring, uintptr(theirs[2]), uintptr(l.pipe.R), uintptr(l.pipe.W),
+	}
+	for _, fd := range l.broker {
+		files = append(files, uintptr(fd))
+	}
+	p.Process, err = s.start(path, nil, env, files...)
 	if err != nil {
 		p.closePipes()
 		return nil, err

@@ -213,8 +213,21 @@ func (p *port) launch(name, program string, grants []broker.Grant, spec ipc.Spec
 	if err != nil {
 		return nil, err
 	}
+	var sockets []int
+	defer func() {
+		for _, fd := range sockets {
+			_ = unix.Close(fd) // the worker has its own
+		}
+	}()
+	for range grants {
+		fd, err := p.broker.Local()
+		if err != nil {
+			return nil, err
+		}
+		sockets = append(sockets, fd)
+	}
 	err = lend(func(device uintptr) error {
-		worker, err = launch(p.spawner, program, env, lent{device, p.memory.file.Fd(), pipe}, p.log.With("worker", name))
+		worker, err = launch(p.spawner, program, env, lent{device, p.memory.file.Fd(), pipe, sockets}, p.log.With("worker", name))
 		return err
 	})
 	return worker, err

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -49,6 +50,7 @@ func Run(ctx context.Context, c *config.Config, options Options) error {
 		config: c, options: options, log: options.Log, subjects: ipc.Subjects{Root: c.SubjectRoot}, started: time.Now(),
 		board: &board{},
 	}
+	leaveProcessors()
 	programs, err := findPrograms()
 	if err != nil {
 		return err
@@ -66,6 +68,14 @@ func Run(ctx context.Context, c *config.Config, options Options) error {
 		return s.run(ctx, folder, spawner, programs)
 	})
 	return errors.Join(spawner.Run(spawning), group.Wait())
+}
+
+// leaveProcessors leaves half of the machine's processors to the workers and to those who listen, which all wake up when a
+// frame passes: a broker that spreads over all of them comes in their way, and a frame takes a tenth longer.
+func leaveProcessors() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(1, runtime.NumCPU()/2))
+	}
 }
 
 // run starts what there is in order, and stops it in the reverse order: ports with their workers, endpoints, broker.

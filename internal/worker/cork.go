@@ -15,6 +15,8 @@ import (
 //	publish …        collected in memory
 //	cork.Release()   sent at once, in one system call
 type Cork struct {
+	next nats.CustomDialer
+
 	mu   sync.Mutex // guards all below
 	conn net.Conn   // of the connection as it is now
 	held bool
@@ -24,14 +26,15 @@ type Cork struct {
 // heldLimit is how much is collected before it is sent all the same.
 const heldLimit = 64 << 10
 
-// Options make a connection use the cork.
-func (c *Cork) Options() []nats.Option {
+// over makes a connection that next opens use the cork.
+func (c *Cork) over(next nats.CustomDialer) []nats.Option {
+	c.next = next
 	return []nats.Option{nats.SetCustomDialer(c), nats.WriteBufferSize(1)}
 }
 
 // Dial implements nats.CustomDialer.
 func (c *Cork) Dial(network, address string) (net.Conn, error) {
-	conn, err := net.DialTimeout(network, address, nats.DefaultTimeout)
+	conn, err := c.next.Dial(network, address)
 	if err != nil {
 		return nil, err
 	}

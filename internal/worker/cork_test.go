@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ func TestCorkKeepsOrderAndHoldsBack(t *testing.T) {
 		t.Fatal("the broker did not start in 10 s")
 	}
 	var cork Cork
-	nc, err := nats.Connect(s.ClientURL(), cork.Options()...)
+	nc, err := nats.Connect(s.ClientURL(), cork.over(tcp{})...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,3 +78,8 @@ func TestCorkKeepsOrderAndHoldsBack(t *testing.T) {
 	}
 	cork.Release()
 }
+
+// tcp dials as a worker does without a socket of the supervisor's.
+type tcp struct{}
+
+func (tcp) Dial(network, address string) (net.Conn, error) { return net.Dial(network, address) }

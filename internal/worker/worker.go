@@ -81,16 +81,33 @@ func fromEnviron() (*Worker, error) {
 	return w, nil
 }
 
-// Connect opens a connection with some credentials, whose troubles are logged.
-func (w *Worker) Connect(c ipc.Credentials, options ...nats.Option) (*nats.Conn, error) {
-	return c.Connect(w.Name, append([]nats.Option{
+// Connect opens the connection with the worker's own credentials. What is published on it goes out through the cork, if that
+// is not nil.
+func (w *Worker) Connect(cork *Cork, options ...nats.Option) (*nats.Conn, error) {
+	return w.connect(w.Credentials, ipc.FDBroker, cork, options)
+}
+
+// ConnectSecond opens the connection with Spec.Second.
+func (w *Worker) ConnectSecond(cork *Cork, options ...nats.Option) (*nats.Conn, error) {
+	return w.connect(w.Spec.Second, ipc.FDSecond, cork, options)
+}
+
+// connect opens a connection whose troubles are logged.
+func (w *Worker) connect(c ipc.Credentials, fd int, cork *Cork, options []nats.Option) (*nats.Conn, error) {
+	dialer := &lentSocket{fd: fd}
+	own := []nats.Option{
+		nats.SetCustomDialer(dialer),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				w.Log.Warn("lost the broker, connecting again", "error", err)
 			}
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { w.Log.Warn("broker", "error", err) }),
-	}, options...)...)
+	}
+	if cork != nil {
+		own = append(own, cork.over(dialer)...)
+	}
+	return c.Connect(w.Name, append(own, options...)...)
 }
 
 // Ready tells the supervisor that the worker is at work.

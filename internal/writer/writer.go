@@ -111,14 +111,14 @@ func (w *writer) prepare() error {
 
 func (w *writer) connect(ctx context.Context, helpers *errgroup.Group) error {
 	var err error
-	if w.control, err = w.Connect(w.Credentials); err != nil {
+	if w.control, err = w.Connect(nil); err != nil {
 		return err
 	}
-	w.traffic, err = w.Connect(w.Spec.Second, append(w.cork.Options(), nats.ReconnectHandler(func(*nats.Conn) {
+	w.traffic, err = w.ConnectSecond(&w.cork, nats.ReconnectHandler(func(*nats.Conn) {
 		if w.history != nil {
 			w.history.Resend()
 		}
-	}))...)
+	}))
 	if err != nil {
 		return err
 	}
