@@ -99,6 +99,9 @@ func (w *pcapngWriter) Write(r Record) error {
 	case Expired:
 		w.remark(fmt.Sprintf("%s: a frame of %d bytes was not sent: %s", at, len(r.Payload), r.Reason))
 		return nil
+	case Rx, Sent:
+	default:
+		return nil
 	}
 	for rest := r.line(); ; {
 		packet := rest[:min(len(rest), maxPacket)]
