@@ -34,7 +34,7 @@ func Rebuilders(s ipc.Status) (map[string]*Rebuilder, error) {
 		if err != nil {
 			return nil, fmt.Errorf("framing of port %s in the status: %w", p.Name, err)
 		}
-		r := &Rebuilder{codec: codec}
+		r := &Rebuilder{codec: codec, wire: []byte{}}
 		r.between, r.skips = spec.Between()
 		all[p.Name] = r
 	}
