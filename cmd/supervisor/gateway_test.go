@@ -21,6 +21,7 @@ import (
 type gateway struct {
 	*program
 	device   *simulator.Pty
+	link     string // to the device, if it has one
 	dir      string
 	programs string
 }
@@ -41,15 +42,23 @@ func startGatewayFrom(t *testing.T, programs string, settings ...string) *gatewa
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = device.Close() })
-	g := &gateway{device: device, dir: t.TempDir(), programs: programs}
-	config := fmt.Sprintf("name: test\nbroker: {listen: 127.0.0.1:0}\nports:\n  gps:\n    device: %s\n", device.Path())
+	g := newGateway(t, device.Path(), settings...)
+	g.device, g.programs = device, programs
+	g.run(t)
+	return g
+}
+
+// newGateway is one that does not run yet, with its port on some device.
+func newGateway(t *testing.T, device string, settings ...string) *gateway {
+	t.Helper()
+	g := &gateway{dir: t.TempDir(), programs: programs}
+	config := fmt.Sprintf("name: test\nbroker: {listen: 127.0.0.1:0}\nports:\n  gps:\n    device: %s\n", device)
 	for _, line := range settings {
 		config += "    " + line + "\n"
 	}
 	if err := os.WriteFile(filepath.Join(g.dir, "c.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	g.run(t)
 	return g
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
+	"github.com/serialvisor/serialvisor/internal/capture"
 	"github.com/serialvisor/serialvisor/internal/client"
 	"github.com/serialvisor/serialvisor/internal/ipc"
 )
@@ -83,11 +84,11 @@ func tap(ctx context.Context, place client.Place, out io.Writer, f tapFlags, por
 	left := f.frames
 	err = supervisor.Tap(ctx, client.TapOptions{Ports: ports, Since: f.since, Listening: func() {
 		fmt.Fprintln(os.Stderr, "supervisor: listening")
-	}}, func(r client.Record) error {
+	}}, func(r capture.Record) error {
 		if err := printer.Print(r); err != nil {
 			return err
 		}
-		if r.Kind == "rx" || r.Kind == "sent" && !f.raw {
+		if r.Kind == capture.Rx || r.Kind == capture.Sent && !f.raw {
 			if left--; left == 0 {
 				return errEnough
 			}

@@ -1,14 +1,12 @@
 package client
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/serialvisor/serialvisor/internal/capture"
 )
 
 // Format is how traffic is printed.
@@ -43,12 +41,12 @@ const (
 )
 
 // Print prints one record.
-func (p *Printer) Print(r Record) error {
+func (p *Printer) Print(r capture.Record) error {
 	switch p.Format {
 	case Raw:
 		return p.raw(r)
 	case JSON:
-		return p.json(r)
+		return capture.WriteJSON(p.Out, r)
 	}
 	text := p.text(r)
 	var err error
@@ -63,24 +61,24 @@ func (p *Printer) Print(r Record) error {
 }
 
 // look is the sign and colour of a kind of record on a terminal.
-func look(r Record) (arrow, colour string) {
+func look(r capture.Record) (arrow, colour string) {
 	switch r.Kind {
-	case "rx":
+	case capture.Rx:
 		return "←", green
-	case "sent":
+	case capture.Sent:
 		return "→", cyan
-	case "expired":
+	case capture.Expired:
 		return "✗", red
 	}
 	return "●", yellow
 }
 
 // text is what a line says of a record.
-func (p *Printer) text(r Record) string {
-	if r.Kind == "state" {
-		s, err := r.state()
+func (p *Printer) text(r capture.Record) string {
+	if r.Kind == capture.State {
+		s, err := r.PortState()
 		if err != nil {
-			return escape(r.Payload)
+			return capture.Escape(r.Payload)
 		}
 		return strings.TrimRight(fmt.Sprintf("%s %s %s", s.State, s.Device, s.Error), " ")
 	}
@@ -88,7 +86,7 @@ func (p *Printer) text(r Record) string {
 	if p.Format == Hex {
 		text = fmt.Sprintf("% x", r.Payload)
 	} else {
-		text = escape(r.Payload)
+		text = capture.Escape(r.Payload)
 	}
 	if note := strings.TrimPrefix(r.Flags+" "+r.Reason, " "); note != "" {
 		note = "[" + strings.TrimRight(note, " ") + "]"
@@ -100,66 +98,11 @@ func (p *Printer) text(r Record) string {
 	return text
 }
 
-// escape makes bytes fit for a terminal: what does not print, and what is not UTF-8, becomes \r, \x00 and so on. A
-// backslash is left alone.
-func escape(b []byte) string {
-	var out strings.Builder
-	for len(b) > 0 {
-		r, n := utf8.DecodeRune(b)
-		switch {
-		case r == utf8.RuneError && n == 1:
-			fmt.Fprintf(&out, `\x%02x`, b[0])
-		case unicode.IsPrint(r):
-			out.WriteRune(r)
-		default:
-			quoted := strconv.QuoteRune(r)
-			out.WriteString(quoted[1 : len(quoted)-1])
-		}
-		b = b[n:]
-	}
-	return out.String()
-}
-
-func (p *Printer) raw(r Record) error {
+func (p *Printer) raw(r capture.Record) error {
 	b, known := p.Rebuilders[r.Port]
-	if r.Kind != "rx" || !known {
+	if r.Kind != capture.Rx || !known {
 		return nil
 	}
 	_, err := p.Out.Write(b.bytes(r))
 	return err
-}
-
-// jsonRecord is a record as a JSON document. Data has every byte, in base64; Text is there where data is UTF-8.
-type jsonRecord struct {
-	Time      time.Time       `json:"time"`
-	Port      string          `json:"port"`
-	Direction string          `json:"direction"`
-	ID        string          `json:"id,omitempty"`
-	Offset    *uint64         `json:"offset,omitempty"`
-	Flags     []string        `json:"flags,omitempty"`
-	Reason    string          `json:"reason,omitempty"`
-	State     json.RawMessage `json:"state,omitempty"`
-	Data      []byte          `json:"data,omitempty"`
-	Text      *string         `json:"text,omitempty"`
-}
-
-func (p *Printer) json(r Record) error {
-	j := jsonRecord{Time: r.Time, Port: r.Port, Direction: r.Kind, ID: r.ID, Reason: r.Reason}
-	if r.Flags != "" {
-		j.Flags = strings.Split(r.Flags, ",")
-	}
-	switch {
-	case r.Kind == "state" && json.Valid(r.Payload):
-		j.State = r.Payload
-	default:
-		j.Data = r.Payload
-		if utf8.Valid(r.Payload) {
-			text := string(r.Payload)
-			j.Text = &text
-		}
-	}
-	if r.Kind == "rx" {
-		j.Offset = &r.Offset
-	}
-	return json.NewEncoder(p.Out).Encode(j)
 }

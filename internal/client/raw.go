@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/serialvisor/serialvisor/internal/capture"
 	"github.com/serialvisor/serialvisor/internal/frame"
 	"github.com/serialvisor/serialvisor/internal/ipc"
 )
@@ -17,6 +18,7 @@ type Rebuilder struct {
 	skips   bool
 	session string // of the frame before; empty: there was none
 	next    uint64 // offset behind it
+	astray  int    // frames that do not stand where the one before ends
 	wire    []byte // reused
 }
 
@@ -32,7 +34,7 @@ func Rebuilders(s ipc.Status) (map[string]*Rebuilder, error) {
 		if err != nil {
 			return nil, fmt.Errorf("framing of port %s in the status: %w", p.Name, err)
 		}
-		r := &Rebuilder{codec: codec}
+		r := &Rebuilder{codec: codec, wire: []byte{}}
 		r.between, r.skips = spec.Between()
 		all[p.Name] = r
 	}
@@ -41,11 +43,14 @@ func Rebuilders(s ipc.Status) (map[string]*Rebuilder, error) {
 
 // bytes are those of a frame, and in front of it those that framing has skipped. The caller must not keep them. What was
 // skipped before the first frame is not known.
-func (b *Rebuilder) bytes(r Record) []byte {
+func (b *Rebuilder) bytes(r capture.Record) []byte {
 	flags, _ := frame.ParseFlags(r.Flags) // one that is not known says nothing of bytes
 	session := strings.TrimSuffix(r.ID, fmt.Sprintf(".%d", r.Offset))
 	if session != b.session {
 		b.next = 0
+	}
+	if session == b.session && flags&frame.Gap == 0 && (r.Offset < b.next || r.Offset > b.next && !b.skips) {
+		b.astray++
 	}
 	b.wire = b.wire[:0]
 	if b.skips && b.session != "" && flags&frame.Gap == 0 && r.Offset > b.next {

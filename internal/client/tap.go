@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/serialvisor/serialvisor/internal/capture"
 )
 
 // backlog is how many messages may wait for a tap's output before some are dropped, which the connection's error
@@ -25,7 +27,7 @@ type TapOptions struct {
 
 // Tap passes the traffic to see, in order, until ctx ends or see returns an error, which Tap returns. A frame that a
 // reader has published again after a crash is passed once.
-func (c *Client) Tap(ctx context.Context, o TapOptions, see func(Record) error) error {
+func (c *Client) Tap(ctx context.Context, o TapOptions, see func(capture.Record) error) error {
 	_, status, err := c.StatusJSON(ctx)
 	if err != nil {
 		return err
@@ -90,23 +92,13 @@ func (c *Client) tapLive(ctx context.Context, o TapOptions, subjects []string, p
 
 // tapHistory reads the stream, which goes on with what is stored from now on: nothing is missing in between.
 func (c *Client) tapHistory(ctx context.Context, o TapOptions, subjects []string, pass func(string, nats.Header, []byte) error) error {
-	js, err := jetstream.New(c.nc)
+	stream, err := c.history(ctx)
 	if err != nil {
 		return err
 	}
-	from := time.Now().Add(-o.Since)
-	limited, cancel := context.WithTimeout(ctx, answerLimit)
-	defer cancel()
-	consumer, err := js.OrderedConsumer(limited, c.Subjects.History(), jetstream.OrderedConsumerConfig{
-		FilterSubjects: subjects, DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &from,
-	})
-	switch {
-	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return errors.New("this gateway keeps no history: its config says history: {storage: none}")
-	case errors.Is(err, context.DeadlineExceeded):
-		return errors.New("the history does not answer: only users with role tap may read it")
-	case err != nil:
-		return fmt.Errorf("read the history: %w", err)
+	consumer, err := readHistory(ctx, stream, subjects, o.Since)
+	if err != nil {
+		return err
 	}
 	messages, err := consumer.Messages()
 	if err != nil {
@@ -139,7 +131,7 @@ type repeats struct {
 }
 
 // seen says whether r has come before, and remembers it.
-func (s *repeats) seen(r Record) bool {
+func (s *repeats) seen(r capture.Record) bool {
 	if r.ID == "" {
 		return false
 	}

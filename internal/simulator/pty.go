@@ -1,4 +1,4 @@
-// Package simulator makes serial devices out of pseudo-terminals, for the demo, the tests and the benchmark.
+// Package simulator makes serial devices out of pseudo-terminals, for the demo, for replaying, for the tests and the benchmark.
 package simulator
 
 import (
@@ -12,7 +12,7 @@ import (
 )
 
 // Pty is a pseudo-terminal pair: the device plays on the master, and its users open the slave at Path. It owns both ends;
-// the slave's is kept open, as the master reads EIO while nobody has the port open.
+// the slave's is kept open, unless LetGo was called, as the master reads EIO while nobody has the port open.
 type Pty struct {
 	master *os.File
 	path   string

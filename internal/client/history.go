@@ -1,0 +1,48 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// history finds the stream of what was received, sent and changed, and what it holds now. Only users with role tap may.
+func (c *Client) history(ctx context.Context) (jetstream.Stream, error) {
+	js, err := jetstream.New(c.nc)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	stream, err := js.Stream(ctx, c.Subjects.History())
+	return stream, historyError(err)
+}
+
+// readHistory begins to read the messages of some subjects, those of the last since, or all if it is 0.
+func readHistory(ctx context.Context, stream jetstream.Stream, subjects []string, since time.Duration) (jetstream.Consumer, error) {
+	config := jetstream.OrderedConsumerConfig{FilterSubjects: subjects}
+	if since > 0 {
+		from := time.Now().Add(-since)
+		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &from
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	consumer, err := stream.OrderedConsumer(ctx, config)
+	return consumer, historyError(err)
+}
+
+// historyError says what the user can do about one.
+func historyError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return errors.New("this gateway keeps no history: its config says history: {storage: none}")
+	case errors.Is(err, context.DeadlineExceeded):
+		return errors.New("the history does not answer: only users with role tap may read it")
+	}
+	return fmt.Errorf("read the history: %w", err)
+}
