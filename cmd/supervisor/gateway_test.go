@@ -24,6 +24,7 @@ type gateway struct {
 	link     string // to the device, if it has one
 	dir      string
 	programs string
+	manager  *manager // starts the supervisor; nil: nobody
 }
 
 type portNumbers = ipc.PortStatus
@@ -89,12 +90,18 @@ type program struct {
 func (g *gateway) background(t *testing.T, args ...string) *program {
 	t.Helper()
 	cmd := g.supervisor(args...)
+	if g.manager != nil && args[0] == "run" {
+		cmd = g.manager.command(cmd)
+	}
 	p := &program{output: &output{}, errors: &output{}, ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.output, p.errors
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	p.process = cmd.Process
+	for _, f := range cmd.ExtraFiles {
+		_ = f.Close()
+	}
 	go func() {
 		p.err = cmd.Wait()
 		close(p.ended)

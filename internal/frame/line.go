@@ -53,5 +53,5 @@ func (l line) Payload(wire []byte, flags Flags) []byte {
 	if flags&(Partial|Continued|Malformed) != 0 {
 		return wire
 	}
-	return wire[:len(wire)-len(l.delimiter)]
+	return bytes.TrimSuffix(wire, l.delimiter)
 }

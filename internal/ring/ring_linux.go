@@ -2,6 +2,7 @@ package ring
 
 import (
 	"fmt"
+	"hash/fnv"
 	"os"
 	"unsafe"
 
@@ -116,6 +117,29 @@ func mapRing(fd int, rx, tx uintptr) (*Ring, error) {
 		rx:    unsafe.Slice((*byte)(unsafe.Add(base, rxStart)), 2*rx),
 		tx:    unsafe.Slice((*byte)(unsafe.Add(base, uintptr(rxStart)+2*rx)), tx),
 	}, nil
+}
+
+// Lock waits until no other process works under the same name on the memory behind a descriptor, and keeps others out for as
+// long as this process lives. A supervisor that died may have left a worker that has a moment to live, and the next one must
+// not start a second beside it.
+func Lock(fd int, worker string) error {
+	// An open file description of its own holds the lock: the others share one.
+	own, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("lock shared memory: %w", err)
+	}
+	name := fnv.New32a()
+	_, _ = name.Write([]byte(worker)) // it never fails
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: unix.SEEK_SET, Start: int64(name.Sum32()), Len: 1}
+	for {
+		err := unix.FcntlFlock(uintptr(own), unix.F_OFD_SETLKW, &lock)
+		if err == nil {
+			return nil
+		}
+		if err != unix.EINTR {
+			return fmt.Errorf("lock shared memory: %w", err)
+		}
+	}
 }
 
 // Fits says whether the memory is as large as New would make it.

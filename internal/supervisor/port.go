@@ -39,6 +39,10 @@ type port struct {
 	board      *board
 	log        *slog.Logger
 
+	handover         *handover
+	inherited        *serialio.Port // open when the supervisor started; nil: none, or it is in use
+	inheritedSession string
+
 	memory *memory
 	line   *line
 	held   atomic.Pointer[held] // nil while no device is open
@@ -70,11 +74,14 @@ func (p *port) deviceName() string {
 // Run keeps the port until ctx ends.
 func (p *port) Run(ctx context.Context) error {
 	wait := retryFirst
+	if p.inherited == nil {
+		p.drain(p.inheritedSession)
+	}
 	for ctx.Err() == nil {
 		begun := time.Now()
-		device, err := p.open(ctx)
+		device, session, err := p.openOrGoOn(ctx)
 		if err == nil {
-			p.session(ctx, device)
+			p.session(ctx, device, session)
 			if time.Since(begun) > retryCap {
 				wait = retryFirst
 			}
@@ -89,8 +96,33 @@ func (p *port) Run(ctx context.Context) error {
 			wait = min(2*wait, retryCap)
 		}
 	}
-	p.enter(ipc.Closed, "", "")
+	if p.held.Load() == nil {
+		p.enter(ipc.Closed, "", "")
+	}
 	return nil
+}
+
+// openOrGoOn opens the device and begins a session, or goes on with the one of the supervisor before.
+func (p *port) openOrGoOn(ctx context.Context) (*serialio.Port, string, error) {
+	if device := p.inherited; device != nil {
+		p.inherited = nil
+		p.device = device.Handover().Device
+		return device, p.inheritedSession, nil
+	}
+	device, err := p.open(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	session := ipc.SessionAt(time.Now())
+	err = p.memory.newSession()
+	if err == nil {
+		err = p.handover.opened(p.config, p.memory, device, session)
+	}
+	if err != nil {
+		p.close(device)()
+		return nil, "", err
+	}
+	return device, session, nil
 }
 
 // stateOf is the one place that decides what an error of opening means for a port.
@@ -168,6 +200,7 @@ func (p *port) openAt(path string) (*serialio.Port, error) {
 func (p *port) close(device *serialio.Port) (wait func()) {
 	p.held.Store(nil)
 	p.hangups.Forget(device.Keeper())
+	p.handover.closed(p.config)
 	closed := make(chan struct{})
 	p.closing = closed
 	go func() { // the next open waits for it

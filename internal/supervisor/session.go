@@ -21,20 +21,15 @@ import (
 // readyLimit is how long a port waits for its workers before it is called open without them.
 const readyLimit = 2 * time.Second
 
-// session has reader and writer run on an open device, until it is gone or ctx ends. It owns the device.
-func (p *port) session(ctx context.Context, device *serialio.Port) {
+// session has reader and writer run on an open device, until it is gone or ctx ends. It owns the device, and gives it back
+// in the end unless the session outlasts the supervisor.
+func (p *port) session(ctx context.Context, device *serialio.Port, id string) {
 	gone, err := p.hangups.Watch(device.Keeper())
 	if err != nil {
 		p.close(device)()
 		if ctx.Err() == nil { // else the watcher may have ended before
 			p.enter(ipc.Failed, "", err.Error())
 		}
-		return
-	}
-	id := ipc.SessionAt(time.Now())
-	if err := p.memory.newSession(); err != nil {
-		p.close(device)()
-		p.enter(ipc.Failed, "", err.Error())
 		return
 	}
 	open, ended := context.WithCancel(ctx)
@@ -86,6 +81,9 @@ func (p *port) session(ctx context.Context, device *serialio.Port) {
 	}
 	stop()
 	_ = group.Wait()
+	if p.handover.lasting() {
+		return // the next supervisor goes on with it
+	}
 	p.drain(id)
 	p.close(device)()
 }
@@ -113,7 +111,7 @@ const drains = 3
 // is a reader like any other, whose device has nothing more to say.
 func (p *port) drain(session string) {
 	for range drains {
-		if !p.memory.pending(len(p.config.ForwardTo)) {
+		if session == "" || !p.memory.pending(len(p.config.ForwardTo)) {
 			return
 		}
 		silent, err := os.OpenFile(os.DevNull, os.O_RDWR|unix.O_NONBLOCK, 0)
@@ -145,7 +143,7 @@ func (p *port) launchReader(session string, lend lender) (*process, error) {
 		forward = append(forward, target)
 	}
 	grants := p.broker.ReaderGrants(p.config.Name, forward)
-	spec := ipc.Spec{Session: session, Forward: forward}
+	spec := ipc.Spec{Session: session, Forward: forward, Lasting: p.handover.lasting()}
 	return p.launch(readerOf(p.config.Name), p.programs.reader, grants, spec, p.config.Framing, p.memory.rx, lend)
 }
 

@@ -40,6 +40,7 @@ type Supervisor struct {
 	started  time.Time
 	board    *board
 	broker   *broker.Broker
+	handover *handover
 	ports    []*port // in the config's order
 }
 
@@ -91,6 +92,7 @@ func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *spawner, 
 		return err
 	}
 	defer s.broker.Shutdown()
+	s.handover = newHandover(s.log)
 	if err := s.preparePorts(spawner, hangups, programs); err != nil {
 		return err
 	}
@@ -150,7 +152,7 @@ func (s *Supervisor) preparePorts(spawner *spawner, hangups *serialio.HangupWatc
 		txFramings[c.Name] = c.TxFraming.Type
 	}
 	for _, c := range s.config.Ports {
-		memory, err := newMemory(c)
+		memory, err := s.handover.memory(c)
 		if err != nil {
 			return fmt.Errorf("port %s: %w", c.Name, err)
 		}
@@ -160,13 +162,15 @@ func (s *Supervisor) preparePorts(spawner *spawner, hangups *serialio.HangupWatc
 		}
 		p := &port{
 			config: c, txFramings: txFramings, history: s.broker.HistoryStream(), broker: s.broker, spawner: spawner, hangups: hangups,
-			programs: programs, board: s.board, log: s.log, memory: memory, line: newLine(), wake: make(chan struct{}, 1),
+			programs: programs, board: s.board, log: s.log, handover: s.handover, memory: memory, line: newLine(), wake: make(chan struct{}, 1),
 		}
 		s.board.addPort(ipc.PortStatus{
 			Name: c.Name, Device: p.deviceName(), State: ipc.Closed, Line: c.Settings.Line.String(), Framing: framing,
 		}, s.started)
+		p.inherited, p.inheritedSession = s.handover.device(c, memory)
 		s.ports = append(s.ports, p)
 	}
+	s.handover.finish()
 	return nil
 }
 

@@ -71,6 +71,9 @@ func fromEnviron() (*Worker, error) {
 		Name: os.Getenv(ipc.EnvWorker), Credentials: credentials, Spec: spec, Subjects: ipc.Subjects{Root: credentials.Root},
 		Log: slog.New(newHandler(os.Stderr)),
 	}
+	if err := ring.Lock(ipc.FDRing, w.Name); err != nil {
+		return nil, err
+	}
 	if w.Ring, err = ring.Open(ipc.FDRing); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,178 @@
+package supervisor
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/serialvisor/serialvisor/internal/config"
+	"github.com/serialvisor/serialvisor/internal/fdstore"
+	"github.com/serialvisor/serialvisor/internal/ring"
+	"github.com/serialvisor/serialvisor/internal/serialio"
+)
+
+// handover passes ports on from one supervisor to the next, by way of the service manager: the descriptors of the device,
+// of the port's memory and of its pipes. The next one goes on with the same session, and the device notices nothing. Without a
+// service manager that keeps descriptors it does nothing.
+type handover struct {
+	store  *fdstore.Store
+	passed map[string][]int // what the supervisor before has left, by name
+	log    *slog.Logger
+}
+
+// The names of a port's descriptors begin with its own. Each has one of its own, as the order of several with one name is
+// not kept.
+var (
+	memoryNames = []string{".ring", ".rx-read", ".rx-write", ".tx-read", ".tx-write"}
+	deviceNames = []string{".keeper", ".reader", ".writer"}
+)
+
+func newHandover(log *slog.Logger) *handover {
+	store, passed, err := fdstore.FromEnviron()
+	if err != nil {
+		log.Warn("devices will be closed when the supervisor restarts", "error", err)
+	}
+	return &handover{store, passed, log}
+}
+
+// lasting says whether sessions outlive the supervisor.
+func (h *handover) lasting() bool { return h.store != nil }
+
+// take takes over a port's descriptors of some names, if all are there, and forgets them.
+func (h *handover) take(port string, names []string) []int {
+	var fds []int
+	for _, name := range names {
+		fds = append(fds, h.passed[port+name]...)
+		delete(h.passed, port+name)
+	}
+	if len(fds) == len(names) {
+		return fds
+	}
+	closeFDs(fds)
+	return nil
+}
+
+// keep leaves a port's descriptors with the service manager, in place of those that it had.
+func (h *handover) keep(port string, names []string, fds ...int) {
+	h.drop(port, names)
+	for i, name := range names {
+		if err := h.store.Keep(port+name, fds[i]); err != nil {
+			h.log.Warn("a device will be opened anew when the supervisor restarts", "port", port, "error", err)
+			return
+		}
+	}
+}
+
+// drop has the service manager forget descriptors of a port.
+func (h *handover) drop(port string, names []string) {
+	for _, name := range names {
+		if err := h.store.Drop(port + name); err != nil {
+			h.log.Warn("the service manager holds a device that is closed", "port", port, "error", err)
+			return
+		}
+	}
+}
+
+// finish closes what nobody has taken: of ports that are not configured any more.
+func (h *handover) finish() {
+	for name, fds := range h.passed {
+		h.log.Info("letting go of what the supervisor before had open", "name", name)
+		closeFDs(fds)
+		h.drop(name, []string{""})
+	}
+	h.passed = nil
+}
+
+func closeFDs(fds []int) {
+	for _, fd := range fds {
+		_ = unix.Close(fd)
+	}
+}
+
+// note is what a supervisor leaves in a port's memory for its successor.
+type note struct {
+	Session string            `json:"session"`
+	Config  string            `json:"config"` // names the settings that a session cannot go on without
+	Device  serialio.Handover `json:"device"`
+}
+
+// fingerprint names the settings of a port that a session depends on.
+func fingerprint(c config.Port) string {
+	text, err := json.Marshal(struct {
+		Device, USB, Settings, Framing, TxFraming, ForwardTo any
+	}{c.Device, c.USB, c.Settings, c.Framing, c.TxFraming, c.ForwardTo})
+	if err != nil {
+		panic(err) // plain data
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// memory takes a port's memory over, or makes it.
+func (h *handover) memory(c config.Port) (*memory, error) {
+	if fds := h.take(c.Name, memoryNames); fds != nil {
+		r, err := ring.Open(fds[0])
+		if err == nil && r.Fits(sizesOf(c)) {
+			return &memory{r, os.NewFile(uintptr(fds[0]), "ring "+c.Name), serialio.Pipe{R: fds[1], W: fds[2]}, serialio.Pipe{R: fds[3], W: fds[4]}}, nil
+		}
+		h.log.Warn("what the supervisor before has left of a port does not fit any more", "port", c.Name, "error", err)
+		closeFDs(fds)
+	}
+	m, err := newMemory(c)
+	if err != nil {
+		return nil, err
+	}
+	h.keep(c.Name, memoryNames, int(m.file.Fd()), m.rx.R, m.rx.W, m.tx.R, m.tx.W)
+	return m, nil
+}
+
+// device takes a port's open device over, with its session. Without one it returns nil, and the session of which there may
+// be something in the memory still.
+func (h *handover) device(c config.Port, m *memory) (device *serialio.Port, session string) {
+	fds := h.take(c.Name, deviceNames)
+	var n note
+	if err := json.Unmarshal(m.ring.Note(), &n); err != nil {
+		closeFDs(fds)
+		return nil, ""
+	}
+	if fds == nil || n.Config != fingerprint(c) {
+		closeFDs(fds)
+		h.drop(c.Name, deviceNames)
+		return nil, n.Session
+	}
+	device, err := serialio.Adopt(n.Device, fds[0], fds[1], fds[2])
+	if err != nil {
+		h.log.Warn("the device was not taken over", "port", c.Name, "error", err)
+		h.drop(c.Name, deviceNames)
+	}
+	return device, n.Session
+}
+
+// opened leaves an open device with the service manager.
+func (h *handover) opened(c config.Port, m *memory, device *serialio.Port, session string) error {
+	if !h.lasting() {
+		return nil
+	}
+	text, err := json.Marshal(note{session, fingerprint(c), device.Handover()})
+	if err != nil {
+		return err
+	}
+	if err := m.ring.SetNote(text); err != nil {
+		return fmt.Errorf("port %s: %w", c.Name, err)
+	}
+	keeper, reader, writer := device.Descriptors()
+	h.keep(c.Name, deviceNames, keeper, reader, writer)
+	return nil
+}
+
+// closed takes it back.
+func (h *handover) closed(c config.Port) {
+	if h.lasting() {
+		h.drop(c.Name, deviceNames)
+	}
+}
