@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,13 +15,17 @@ import (
 )
 
 func sendCommand(p *places) *cobra.Command {
-	var asHex, wait bool
+	var asHex bool
+	var o client.SendOptions
 	c := &cobra.Command{
 		Use: "send PORT [DATA|-]", Short: "Queue a frame for a port", Args: rangeArgs(1, 2),
 		Long: "Queues DATA, or what standard input holds, as one frame. With line framing the delimiter is appended unless it is there.",
 		Example: "  supervisor send echo hello\n  supervisor send --hex plc '01 03 00 00 00 02 c4 0b'\n" +
 			"  printf 'AT\\r' | supervisor send modem -",
 		RunE: func(c *cobra.Command, args []string) error {
+			if o.TTL < 0 || o.TTL%time.Second != 0 {
+				return usagef("--ttl %s: it takes whole seconds, such as 5s", o.TTL)
+			}
 			data, err := frameOf(c.InOrStdin(), args[1:], asHex)
 			if err != nil {
 				return err
@@ -30,11 +35,12 @@ func sendCommand(p *places) *cobra.Command {
 				return err
 			}
 			defer supervisor.Close()
-			return supervisor.Send(c.Context(), args[0], data, wait)
+			return supervisor.Send(c.Context(), args[0], data, o)
 		},
 	}
 	c.Flags().BoolVar(&asHex, "hex", false, "DATA is in hexadecimal; spaces and colons do not matter")
-	c.Flags().BoolVar(&wait, "wait", false, "return when the frame was written to the device")
+	c.Flags().BoolVar(&o.Wait, "wait", false, "return when the frame was written to the device")
+	c.Flags().DurationVar(&o.TTL, "ttl", 0, "do not send it when it has waited for so long, such as 5s")
 	return c
 }
 

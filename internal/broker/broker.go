@@ -46,8 +46,9 @@ type Broker struct {
 
 	bridges sync.WaitGroup // goroutines of local connections
 
-	mu    sync.Mutex // guards users
-	users map[string]Grant
+	mu      sync.Mutex // guards users and handles
+	users   map[string]Grant
+	handles map[string]jetstream.Stream // by name
 }
 
 // ErrListen is wrapped by the error of Start when the address cannot be had.
@@ -55,7 +56,7 @@ var ErrListen = errors.New("the broker cannot listen")
 
 // Start runs a broker until Shutdown. The users that it knows are those that Grant has let in.
 func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
-	b := &Broker{opts: opts, subjects: ipc.Subjects{Root: opts.Root}, users: map[string]Grant{}, log: newServerLog(opts.Log)}
+	b := &Broker{opts: opts, subjects: ipc.Subjects{Root: opts.Root}, users: map[string]Grant{}, handles: map[string]jetstream.Stream{}, log: newServerLog(opts.Log)}
 	traffic, control := b.ownUsers()
 	// The server reports an address in use through its log only, so it is tried first.
 	probe, err := net.Listen("tcp", opts.Listen)

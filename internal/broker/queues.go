@@ -118,8 +118,10 @@ func (b *Broker) createQueue(ctx context.Context, s stream) (created bool, err e
 	config := jetstream.StreamConfig{
 		Name: s.name, Description: "frames that wait to be written",
 		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
-		MaxMsgsPerSubject: s.limits.MaxMessages, MaxAge: s.limits.MaxAge, MaxMsgSize: int32(s.maxFrame),
-		Duplicates: within(duplicates, s.limits.MaxAge),
+		MaxMsgsPerSubject: s.limits.MaxMessages, MaxMsgSize: int32(s.maxFrame), Duplicates: duplicates,
+		// Frames that are too old are not left to the server, apart from the header Nats-TTL, which it would not take
+		// otherwise: it drops them without a word.
+		AllowMsgTTL: true,
 	}
 	// A wildcard would also store what is meant for a mistyped port.
 	for _, port := range s.ports {

@@ -204,7 +204,7 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, config jetstream.
 func (b *Broker) Target(port string) ipc.Target {
 	for _, s := range b.plan {
 		if slices.Contains(s.ports, port) {
-			return ipc.Target{Port: port, Stream: s.name, Consumer: port, MaxMessages: s.limits.MaxMessages, MaxBytes: s.maxFrame}
+			return ipc.Target{Port: port, Stream: s.name, Consumer: port, MaxMessages: s.limits.MaxMessages, MaxAge: s.limits.MaxAge, MaxBytes: s.maxFrame}
 		}
 	}
 	for _, q := range b.opts.Queues {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -15,11 +16,16 @@ import (
 // errorQueueFull is JetStream's JSStreamStoreFailed, which a stream at its limit answers.
 const errorQueueFull = 10077
 
-// Send queues a frame for a port and returns when it is stored; with wait, when it was written to the device, for which
-// it waits as long as ctx lets it.
-func (c *Client) Send(ctx context.Context, port string, frame []byte, wait bool) error {
+// SendOptions say how a frame is sent.
+type SendOptions struct {
+	Wait bool          // return when it was written to the device, for which it waits as long as the context lets it
+	TTL  time.Duration // > 0: it is not sent when it has waited for so long; whole seconds
+}
+
+// Send queues a frame for a port and returns when it is stored, or written.
+func (c *Client) Send(ctx context.Context, port string, frame []byte, o SendOptions) error {
 	var outcome chan *nats.Msg
-	if wait {
+	if o.Wait {
 		// First, so that the news is not missed.
 		outcome = make(chan *nats.Msg, backlog)
 		for _, subject := range []string{c.Subjects.Sent(port), c.Subjects.Expired(port)} {
@@ -30,11 +36,11 @@ func (c *Client) Send(ctx context.Context, port string, frame []byte, wait bool)
 			defer func() { _ = sub.Unsubscribe() }()
 		}
 	}
-	sequence, queued, err := c.queue(ctx, port, frame)
+	sequence, queued, err := c.queue(ctx, port, frame, o.TTL)
 	if err != nil {
 		return err
 	}
-	if !wait || !queued {
+	if !o.Wait || !queued {
 		return nil // without a queue the answer came after the writing
 	}
 	for {
@@ -54,13 +60,18 @@ func (c *Client) Send(ctx context.Context, port string, frame []byte, wait bool)
 }
 
 // queue hands a frame over and returns its place in the queue.
-func (c *Client) queue(ctx context.Context, port string, frame []byte) (sequence uint64, queued bool, err error) {
+func (c *Client) queue(ctx context.Context, port string, frame []byte, ttl time.Duration) (sequence uint64, queued bool, err error) {
 	limited, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
 	if limit := c.nc.MaxPayload(); int64(len(frame)) > limit {
 		return 0, false, fmt.Errorf("port %s: the frame has %d bytes, the broker takes at most %d", port, len(frame), limit)
 	}
-	m, err := c.nc.RequestWithContext(limited, c.Subjects.Tx(port), frame)
+	request := nats.NewMsg(c.Subjects.Tx(port))
+	request.Data = frame
+	if ttl > 0 {
+		request.Header.Set(ipc.HeaderTTL, ttl.String())
+	}
+	m, err := c.nc.RequestMsgWithContext(limited, request)
 	if errors.Is(err, nats.ErrNoResponders) {
 		return 0, false, c.whyNobody(ctx, port)
 	}

@@ -3,6 +3,8 @@ package ipc
 import (
 	"strconv"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // Headers of the messages on rx, tx and sent.
@@ -14,6 +16,9 @@ const (
 	HeaderMsgID    = "Nats-Msg-Id"      // <port>.<session>.<offset>; a stream stores each id once
 	HeaderReason   = "Serial-Reason"    // expired: why the frame was not sent
 )
+
+// HeaderTTL says how long a frame may wait to be sent: a duration or a number of seconds, as JetStream has it.
+const HeaderTTL = "Nats-TTL"
 
 // Headers of error replies, as NATS micro services use them.
 const (
@@ -46,3 +51,41 @@ func SentPrefix(port, stream string) string { return port + ".sent." + stream + 
 
 // SessionAt names the session of a port that opened at t. Later sessions sort behind earlier ones.
 func SessionAt(t time.Time) string { return strconv.FormatInt(t.UnixMicro(), 36) }
+
+// FrameTTL is what a HeaderTTL means, in whole seconds as the server reads it; 0: it may wait for ever.
+func FrameTTL(header string) time.Duration {
+	if d, err := time.ParseDuration(header); err == nil {
+		return d.Truncate(time.Second)
+	}
+	seconds, err := strconv.ParseUint(header, 10, 32)
+	if err != nil {
+		return 0 // none, or never: the server has refused what it cannot read
+	}
+	return time.Duration(seconds) * time.Second
+}
+
+// Stale says why a frame that was queued at a time is not sent any more, or nothing.
+func Stale(queued, now time.Time, ttl, maxAge time.Duration) string {
+	age := now.Sub(queued)
+	switch {
+	case ttl > 0 && age >= ttl:
+		return "it has waited for longer than its " + HeaderTTL + ": " + ttl.String()
+	case maxAge > 0 && age >= maxAge:
+		return "it has waited for longer than max_age: " + maxAge.String()
+	}
+	return ""
+}
+
+// OutcomeHeader is the header of a message on sent.
+func OutcomeHeader(port, stream string, sequence uint64, now time.Time) nats.Header {
+	return nats.Header{
+		HeaderTime: {FormatTime(now)}, HeaderQueueSeq: {strconv.FormatUint(sequence, 10)}, HeaderMsgID: {SentID(port, stream, sequence)},
+	}
+}
+
+// ExpiredHeader is the header of a message on expired.
+func ExpiredHeader(port, stream string, sequence uint64, reason string, now time.Time) nats.Header {
+	h := OutcomeHeader(port, stream, sequence, now)
+	h[HeaderReason] = []string{reason}
+	return h
+}

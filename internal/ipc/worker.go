@@ -73,6 +73,8 @@ type Target struct {
 	MaxMessages int64  `json:"max_messages,omitempty"`
 	MaxBytes    int    `json:"max_bytes"`         // of one message with its headers
 	Framing     string `json:"framing,omitempty"` // type of the frames that it is sent
+
+	MaxAge time.Duration `json:"max_age,omitempty"` // of a frame when it is sent; 0: any
 }
 
 // Credentials let a client into one account of the broker.

@@ -40,3 +40,6 @@ func (r *Ring) CountLostSent(delta int) { r.h.writer.lost.Add(uint64(delta)) }
 
 // CountExpired counts a frame that was accepted and is not sent.
 func (r *Ring) CountExpired() { r.h.writer.expired.Add(1) }
+
+// Written says whether a frame of the queue that the memory knows was written.
+func (r *Ring) Written(seq uint64) bool { return seq != 0 && r.done[seq%doneLen].Load() == seq }

@@ -113,6 +113,7 @@ func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *spawner, 
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return hangups.Run(running) })
 	group.Go(func() error { return s.watchDevices(running) })
+	group.Go(func() error { return newExpiry(s.broker, s.ports, s.log).Run(running) })
 	for _, p := range s.ports {
 		group.Go(func() error { return p.line.Run(running) })
 		group.Go(func() error { return p.Run(running) })

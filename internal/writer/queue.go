@@ -55,11 +55,17 @@ func (w *writer) takeQueued(m jetstream.Msg) {
 	seq := meta.Sequence.Stream
 	w.tellLeft(meta.Stream, seq)
 	f, refusal := w.frameOf(ring.Queued, seq, m.Headers(), m.Data())
-	if refusal != "" {
-		w.expire(meta.Stream, seq, m.Data(), refusal, m)
-		return
-	}
 	if !w.tx.Done(seq) {
+		if refusal == "" && !w.quietOver() {
+			return
+		}
+		if refusal == "" {
+			refusal = ipc.Stale(meta.Timestamp, time.Now(), ipc.FrameTTL(m.Headers().Get(ipc.HeaderTTL)), w.Spec.Queue.MaxAge)
+		}
+		if refusal != "" {
+			w.expire(meta.Stream, seq, m.Data(), refusal, m)
+			return
+		}
 		w.awaitNote(seq)
 		if w.write(f) != nil {
 			return // it stays in the queue

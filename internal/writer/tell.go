@@ -3,7 +3,6 @@ package writer
 import (
 	"context"
 	"log/slog"
-	"strconv"
 	"sync"
 	"time"
 
@@ -17,7 +16,7 @@ import (
 
 // tell publishes a frame on sent, as it was written. When the history has it, m is taken out of the queue; m may be nil.
 func (w *writer) tell(stream string, f ring.Sending, m jetstream.Msg) {
-	w.publish(&nats.Msg{Subject: w.Subjects.Sent(w.Spec.Port), Data: append([]byte(nil), f.Wire...), Header: w.headers(stream, f.Seq)}, f.Seq, m)
+	w.publish(&nats.Msg{Subject: w.Subjects.Sent(w.Spec.Port), Data: append([]byte(nil), f.Wire...), Header: ipc.OutcomeHeader(w.Spec.Port, stream, f.Seq, time.Now())}, f.Seq, m)
 	crash.Point("tx-told")
 }
 
@@ -31,17 +30,8 @@ func (w *writer) tellDirect(f ring.Sending) {
 func (w *writer) expire(stream string, seq uint64, payload []byte, reason string, m jetstream.Msg) {
 	w.Ring.CountExpired()
 	w.Log.Warn("a frame was not sent", "bytes", len(payload), "reason", reason)
-	h := w.headers(stream, seq)
-	h[ipc.HeaderReason] = []string{reason}
+	h := ipc.ExpiredHeader(w.Spec.Port, stream, seq, reason, time.Now())
 	w.publish(&nats.Msg{Subject: w.Subjects.Expired(w.Spec.Port), Data: payload, Header: h}, seq, m)
-}
-
-func (w *writer) headers(stream string, seq uint64) nats.Header {
-	return nats.Header{
-		ipc.HeaderTime:     {ipc.FormatTime(time.Now())},
-		ipc.HeaderQueueSeq: {strconv.FormatUint(seq, 10)},
-		ipc.HeaderMsgID:    {ipc.SentID(w.Spec.Port, stream, seq)},
-	}
 }
 
 func (w *writer) publish(news *nats.Msg, seq uint64, m jetstream.Msg) {

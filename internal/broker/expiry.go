@@ -1,0 +1,124 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/serialvisor/serialvisor/internal/ipc"
+)
+
+// QueuedFrame is a frame that waits in a port's queue.
+type QueuedFrame struct {
+	Seq    uint64
+	Stored time.Time
+	Header nats.Header
+	Data   []byte
+}
+
+// Backlog lists the ports for which frames wait, those in a writer's hands included.
+func (b *Broker) Backlog(ctx context.Context) ([]string, error) {
+	var ports []string
+	for _, planned := range b.plan {
+		s, err := b.handle(ctx, planned.name)
+		if err != nil {
+			return nil, err
+		}
+		info, err := s.Info(ctx, jetstream.WithSubjectFilter(">"))
+		if err != nil {
+			return nil, fmt.Errorf("stream %s: %w", planned.name, err)
+		}
+		for subject := range info.State.Subjects {
+			if port, _, ok := b.subjects.Split(subject); ok {
+				ports = append(ports, port)
+			}
+		}
+	}
+	return ports, nil
+}
+
+// handle is a way to a stream of the queue, asked for once.
+func (b *Broker) handle(ctx context.Context, stream string) (jetstream.Stream, error) {
+	b.mu.Lock()
+	s, ok := b.handles[stream]
+	b.mu.Unlock()
+	if ok {
+		return s, nil
+	}
+	s, err := b.js.Stream(ctx, stream)
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", stream, err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.handles[stream] = s
+	return s, nil
+}
+
+// NextQueued is the first frame in a port's queue from a sequence on, or nil.
+func (b *Broker) NextQueued(ctx context.Context, port string, from uint64) (*QueuedFrame, error) {
+	t := b.Target(port)
+	if t.Stream == "" {
+		return nil, nil
+	}
+	s, err := b.handle(ctx, t.Stream)
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.GetMsg(ctx, from, jetstream.WithGetMsgSubject(b.subjects.Tx(port)))
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("port %s: read its queue: %w", port, err)
+	}
+	return &QueuedFrame{m.Sequence, m.Time, m.Header, m.Data}, nil
+}
+
+// Progress says how far a port's queue has been handed to its writer, and up to where all was acknowledged.
+func (b *Broker) Progress(ctx context.Context, port string) (delivered, acknowledged uint64, err error) {
+	t := b.Target(port)
+	c, err := b.js.Consumer(ctx, t.Stream, t.Consumer)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return 0, 0, nil
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("port %s: progress of its queue: %w", port, err)
+	}
+	info := c.CachedInfo()
+	return info.Delivered.Stream, info.AckFloor.Stream, nil
+}
+
+// Expire takes a frame out of a port's queue, if it is there, and tells that it was not sent. seen is what was read of it
+// before. It returns false if it is gone and seen does not say what it was.
+func (b *Broker) Expire(ctx context.Context, port string, seen QueuedFrame, reason string) (bool, error) {
+	t := b.Target(port)
+	now, err := b.NextQueued(ctx, port, seen.Seq)
+	if err != nil {
+		return false, err
+	}
+	if now != nil && now.Seq == seen.Seq {
+		seen = *now
+		s, err := b.handle(ctx, t.Stream)
+		if err == nil {
+			err = s.DeleteMsg(ctx, seen.Seq)
+		}
+		if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+			return false, fmt.Errorf("port %s: take a frame out of its queue: %w", port, err)
+		}
+	} else if seen.Header == nil {
+		return false, nil
+	}
+	err = b.traffic.PublishMsg(&nats.Msg{Subject: b.subjects.Expired(port), Data: seen.Data, Header: ipc.ExpiredHeader(port, t.Stream, seen.Seq, reason, time.Now())})
+	if err != nil {
+		return false, fmt.Errorf("port %s: tell that a frame was not sent: %w", port, err)
+	}
+	return true, nil
+}
+
+// TTL is how long a frame may wait by its header Nats-TTL, in whole seconds as the server has it; 0: as long as it takes.
+func (f QueuedFrame) TTL() time.Duration { return ipc.FrameTTL(f.Header.Get(ipc.HeaderTTL)) }
