@@ -208,9 +208,9 @@ func (r *run) status() (s ipc.Status, err error) {
 	return s, json.Unmarshal(out, &s)
 }
 
-// subscribe is a subscriber to what the port receives, with the credentials that anybody would use.
-func (r *run) subscribe() (<-chan receipt, error) {
-	f, err := os.Open(filepath.Join(r.state(), ipc.RoleTap.EnvFile()))
+// connect is a client with the credentials that anybody would use.
+func (r *run) connect(role ipc.Role) (*nats.Conn, error) {
+	f, err := os.Open(filepath.Join(r.state(), role.EnvFile()))
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +219,12 @@ func (r *run) subscribe() (<-chan receipt, error) {
 	if err != nil {
 		return nil, err
 	}
-	nc, err := credentials.Connect("bench")
+	return credentials.Connect("bench")
+}
+
+// subscribe is a subscriber to what the port receives.
+func (r *run) subscribe() (<-chan receipt, error) {
+	nc, err := r.connect(ipc.RoleTap)
 	if err != nil {
 		return nil, err
 	}
