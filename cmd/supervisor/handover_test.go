@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"os"
@@ -143,43 +142,8 @@ func TestSupervisorHandsOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop := make(chan struct{})
-	said := make(chan int)
-	go func() { // ends with stop
-		n := 0
-		tick := time.NewTicker(5 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-stop:
-				said <- n
-				return
-			case <-tick.C:
-				var lines bytes.Buffer
-				for range 5 {
-					fmt.Fprintf(&lines, "line %d\n", n)
-					n++
-				}
-				if _, err := g.device.Write(lines.Bytes()); err != nil {
-					said <- -1
-					return
-				}
-			}
-		}
-	}()
-	heard := make(chan []byte, 1)
-	go func() { // ends when the device is closed
-		var all []byte
-		buffer := make([]byte, 64<<10)
-		for {
-			n, err := g.device.Read(buffer)
-			all = append(all, buffer[:n]...)
-			if err != nil || bytes.HasSuffix(all, []byte("the end\n")) {
-				heard <- all
-				return
-			}
-		}
-	}()
+	stop := g.sayLines(5)
+	heard := g.hearUntil("the end\n")
 	var want strings.Builder
 	frames := 0
 	rounds := max(5, kills(t)/20)
@@ -211,8 +175,7 @@ func TestSupervisorHandsOver(t *testing.T) {
 	if first.Ports[0].Session != last.Ports[0].Session {
 		t.Errorf("the session was %s and is %s: the device was opened again; kept are %q\n%s", first.Ports[0].Session, last.Ports[0].Session, m.names(), g.errors)
 	}
-	close(stop)
-	count := <-said
+	count := stop()
 	g.mustRun(t, nil, "send", "gps", "the end")
 	want.WriteString("the end\n")
 	select {
@@ -223,13 +186,7 @@ func TestSupervisorHandsOver(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("the last frame does not come")
 	}
-	var lines []string
-	waitUntil(t, "all lines are stored", func() bool { lines = g.stored(t, "serial.gps.rx"); return len(lines) >= count })
-	for i, line := range lines {
-		if line != fmt.Sprintf("line %d", i) {
-			t.Fatalf("line %d of %d in the history is %q; %d were said", i, len(lines), line, count)
-		}
-	}
+	g.awaitLines(t, count)
 	g.awaitHistory(t, "file", "serial.gps.sent", want.String(), "")
 
 	// A device that is unplugged is not kept.

@@ -79,37 +79,40 @@ func (g *gateway) stored(t *testing.T, subject string) (payloads []string) {
 	return payloads
 }
 
-// The history has each line once and in order, however often the reader is killed while the device speaks.
-func TestReaderKilled(t *testing.T) {
-	g := startGateway(t)
-	stop := make(chan struct{})
-	said := make(chan int)
-	go func() { // ends with stop
-		n := 0
+// sayLines has the device say numbered lines, so many every 5 ms. The returned function ends it and says how many there were.
+func (g *gateway) sayLines(each int) (stop func() int) {
+	end, said := make(chan struct{}), make(chan int)
+	go func() { // ends with end
 		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
-		for {
+		for n := 0; ; {
 			select {
-			case <-stop:
+			case <-end:
 				said <- n
 				return
 			case <-tick.C:
 				var lines bytes.Buffer
-				for range 10 { // 2000 lines a second
+				for range each {
 					fmt.Fprintf(&lines, "line %d\n", n)
 					n++
 				}
 				if _, err := g.device.Write(lines.Bytes()); err != nil {
+					<-end
 					said <- -1
 					return
 				}
 			}
 		}
 	}()
-	g.killAgainAndAgain(t, "gps/reader", kills(t))
-	close(stop)
-	count := <-said
-	g.await(t, "all lines are counted", func(p portNumbers) bool { return p.Rx.Frames == uint64(count) })
+	return func() int {
+		close(end)
+		return <-said
+	}
+}
+
+// awaitLines waits until the history has as many of those lines, and wants each once and in order.
+func (g *gateway) awaitLines(t *testing.T, count int) {
+	t.Helper()
 	var lines []string
 	waitUntil(t, "all lines are stored", func() bool { lines = g.stored(t, "serial.gps.rx"); return len(lines) >= count })
 	for i, line := range lines {
@@ -120,6 +123,34 @@ func TestReaderKilled(t *testing.T) {
 	if len(lines) != count {
 		t.Errorf("%d lines are stored and %d were said", len(lines), count)
 	}
+}
+
+// hearUntil collects what the device is sent, up to an end.
+func (g *gateway) hearUntil(end string) <-chan []byte {
+	heard := make(chan []byte, 1)
+	go func() { // ends when the device is closed at the latest
+		var all []byte
+		buffer := make([]byte, 64<<10)
+		for {
+			n, err := g.device.Read(buffer)
+			all = append(all, buffer[:n]...)
+			if err != nil || bytes.HasSuffix(all, []byte(end)) {
+				heard <- all
+				return
+			}
+		}
+	}()
+	return heard
+}
+
+// The history has each line once and in order, however often the reader is killed while the device speaks.
+func TestReaderKilled(t *testing.T) {
+	g := startGateway(t)
+	stop := g.sayLines(10) // 2000 a second
+	g.killAgainAndAgain(t, "gps/reader", kills(t))
+	count := stop()
+	g.await(t, "all lines are counted", func(p portNumbers) bool { return p.Rx.Frames == uint64(count) })
+	g.awaitLines(t, count)
 }
 
 // The device gets each frame once, whole and in order, however often the writer is killed, and the history has each once.
@@ -148,19 +179,7 @@ func TestWriterKilled(t *testing.T) {
 			}
 		}
 	}()
-	heard := make(chan []byte, 1)
-	go func() { // ends when the device is closed
-		var all []byte
-		buffer := make([]byte, 64<<10)
-		for {
-			n, err := g.device.Read(buffer)
-			all = append(all, buffer[:n]...)
-			if err != nil || bytes.HasSuffix(all, []byte("the end\n")) {
-				heard <- all
-				return
-			}
-		}
-	}()
+	heard := g.hearUntil("the end\n")
 	g.killAgainAndAgain(t, "gps/writer", kills(t))
 	close(stop)
 	count := <-queued

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"reflect"
@@ -102,6 +103,16 @@ ports:
 	}
 }
 
+// forwarding is a config with a port that forwards to n others.
+func forwarding(n int) string {
+	var names, ports []string
+	for i := range n {
+		names = append(names, fmt.Sprint("p", i))
+		ports = append(ports, fmt.Sprintf("p%d: {device: /dev/p%d}", i, i))
+	}
+	return "ports: {gps: {device: /dev/x, forward_to: [" + strings.Join(names, ", ") + "]}, " + strings.Join(ports, ", ") + "}"
+}
+
 // TestProblems has a file for each mistake, and what is said of it.
 func TestProblems(t *testing.T) {
 	port := func(settings string) string { return "ports: {gps: {device: /dev/x, " + settings + "}}" }
@@ -119,6 +130,7 @@ func TestProblems(t *testing.T) {
 		{"history: {max_age: 1 day}\nports: {a: {device: x}}", `f:1:20: history.max_age: "1 day" is not a duration; write a number and a unit, such as 50ms, 2s, 10m or 24h`},
 		{"history: {sync: -1s}\nports: {a: {device: x}}", `f:1:17: history.sync: "-1s" is not known; write a duration such as 2s, or always`},
 		{"ports: {supervisor: {device: x}}", "f:1:9: ports.supervisor: the name is taken by the supervisor itself; choose another"},
+		{forwarding(33), "f:1:43: ports.gps.forward_to: there are 33; a port forwards to 32 at most"},
 		{port("baud: fast"), `f:1:37: ports.gps.baud: "fast" is not a baud rate; use a number such as 9600 or 115200`},
 		{port("baud: 0"), "f:1:37: ports.gps.baud: 0 is no baud rate; it can be from 1 to 50000000"},
 		{port("baud: 1000000000"), "f:1:37: ports.gps.baud: 1000000000 is no baud rate; it can be from 1 to 50000000"},

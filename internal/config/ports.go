@@ -92,8 +92,14 @@ func (c *collector) forward(key string, n ast.Node, p *Port) []ast.Node {
 		p.ForwardTo = append(p.ForwardTo, text(item))
 		nodes = append(nodes, item)
 	}
+	if len(p.ForwardTo) > mostForwards {
+		c.fail(n, key, "there are %d; a port forwards to %d at most", len(p.ForwardTo), mostForwards)
+	}
 	return nodes
 }
+
+// mostForwards is how many ports a port can forward to: its memory notes for each how far it has got.
+const mostForwards = 32
 
 // queue takes a storage or a mapping.
 func (c *collector) queue(key string, n ast.Node, q *Queue) {
