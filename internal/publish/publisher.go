@@ -23,7 +23,7 @@ const haste = 100 * time.Millisecond
 const LongestWait = 2 * time.Second
 
 // Publisher publishes messages to one stream, in order, and keeps them until it has stored them. One goroutine calls
-// Publish, Flush and Close.
+// Publish, Relieve and Flush.
 type Publisher struct {
 	nc       *nats.Conn
 	log      *slog.Logger
@@ -70,6 +70,12 @@ func RepeatOn(subject func(first string) string) Option {
 	return func(p *Publisher) { p.repeatOn = subject }
 }
 
+// Window bounds how many messages may be under way, below the usual limit: for a caller that must not be far ahead of what
+// is stored.
+func Window(messages int) Option {
+	return func(p *Publisher) { p.window.limit = uint64(messages) }
+}
+
 // New makes a publisher on a connection. stored, if not nil, is called with the mark of the newest message for which it
 // and all before it are stored or given up, by one goroutine at a time and with a lock held: it must only note the number.
 func New(nc *nats.Conn, log *slog.Logger, stored func(mark uint64), options ...Option) (*Publisher, error) {
@@ -80,6 +86,7 @@ func New(nc *nats.Conn, log *slog.Logger, stored func(mark uint64), options ...O
 		nc: nc, log: log, stored: stored, prefix: nc.NewRespInbox() + ".", patience: patience,
 		space: make(chan struct{}, 1), work: make(chan struct{}, 1), again: make(chan struct{}, 1),
 	}
+	p.window.limit = windowMessages
 	for _, o := range options {
 		o(p)
 	}
@@ -180,8 +187,11 @@ func (p *Publisher) Run(ctx context.Context) error {
 	}
 }
 
-// Flush waits until everything is stored, or ctx ends.
+// Flush waits until everything is stored, or ctx ends. What is not stored then is still under way.
 func (p *Publisher) Flush(ctx context.Context) error {
+	if p.stall > 0 {
+		p.probe() // a stream that has long been silent may be back
+	}
 	for p.underWay() {
 		select {
 		case <-p.space:
@@ -192,19 +202,6 @@ func (p *Publisher) Flush(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// Close flushes, and asks a stream that may be back after a silence. What is not stored when ctx ends is given up, and
-// with GiveUpAfter counted.
-func (p *Publisher) Close(ctx context.Context) error {
-	p.probe()
-	err := p.Flush(ctx)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for !p.window.empty() {
-		p.giveUp()
-	}
-	return err
 }
 
 func (p *Publisher) underWay() bool {

@@ -34,6 +34,30 @@ func (p *Publisher) mayWait() time.Duration {
 	return 0
 }
 
+// Relieve makes room for a caller who keeps the messages too, until they are stored, and has none left: it gives up the
+// oldest if that has waited for as long as it may, see GiveUpAfter. Else it returns how long it may wait yet.
+func (p *Publisher) Relieve() (wait time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.window.empty() {
+		return p.stall // all is stored
+	}
+	if wait = p.mayWait(); wait == 0 {
+		p.giveUp()
+	}
+	return wait
+}
+
+// Oldest says since when the oldest message is under way. It returns false if none is.
+func (p *Publisher) Oldest() (time.Time, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.window.empty() {
+		return time.Time{}, false
+	}
+	return p.window.at(p.window.head).came, true
+}
+
 // giveUp gives up the oldest message. It must be called with mu held, on a window that is not empty.
 func (p *Publisher) giveUp() {
 	n := p.window.head

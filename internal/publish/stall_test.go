@@ -78,12 +78,13 @@ type losing struct {
 	mark atomic.Uint64
 }
 
-func newLosing(t *testing.T, b *bench) *losing {
+func newLosing(t *testing.T, b *bench, options ...publish.Option) *losing {
 	t.Helper()
 	p := &losing{}
-	p.Publisher = b.publisher(t, p.mark.Store,
+	p.Publisher = b.publisher(t, p.mark.Store, append([]publish.Option{
 		publish.GiveUpAfter(testStall, func(delta int) { p.lost.Add(int64(delta)) }),
-		publish.RepeatOn(func(s string) string { return s + ".again" }), publish.Patience(testStall))
+		publish.RepeatOn(func(s string) string { return s + ".again" }), publish.Patience(testStall),
+	}, options...)...)
 	return p
 }
 
@@ -226,23 +227,70 @@ func TestSlowStreamIsNotWaitedFor(t *testing.T) {
 	p.want(t, 0, window+more)
 }
 
-// What is not stored in the end is counted.
-func TestCloseGivesUp(t *testing.T) {
+// Flush asks a stream that has been silent, and returns with its context.
+func TestFlushAsks(t *testing.T) {
 	b := newBench(t, nil)
-	h, p := newHung(t, b), newLosing(t, b)
-	p.publish(t, 0, 10)
-	h.store(h.next(h.first))
-	h.store(h.next(h.first))
+	h := newHung(t, b)
+	p := &losing{}
+	var err error
+	p.Publisher, err = publish.New(b.nc, slog.New(slog.DiscardHandler), nil, publish.GiveUpAfter(testStall, func(delta int) { p.lost.Add(int64(delta)) }),
+		publish.RepeatOn(func(s string) string { return s + ".again" }), publish.Patience(time.Nanosecond)) // without Run, which asks too
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.publish(t, 0, 2)
+	h.next(h.first)
+	h.next(h.first)
 	ctx, cancel := context.WithTimeout(t.Context(), testStall/3)
 	defer cancel()
 	begun := time.Now()
-	if err := p.Close(ctx); err == nil || !strings.Contains(err.Error(), "8 messages") {
-		t.Errorf("Close = %v, want an error that counts 8 messages", err)
+	if err := p.Flush(ctx); err == nil || !strings.Contains(err.Error(), "2 messages") {
+		t.Errorf("Flush = %v, want an error that counts 2 messages", err)
 	}
 	if took := time.Since(begun); took > testStall {
-		t.Errorf("Close took %s, longer than its context", took)
+		t.Errorf("Flush took %s, longer than its context", took)
 	}
-	p.want(t, 8, 10)
+	if m := h.next(h.repeated); string(m.Data) != "0" {
+		t.Errorf("Flush sent %s again, want 0", m.Data)
+	}
+	p.want(t, 0, 0)
+}
+
+// A caller who has no room himself gives up what has waited long enough, and nothing else.
+func TestRelieve(t *testing.T) {
+	b := newBench(t, nil)
+	h, p := newHung(t, b), newLosing(t, b)
+	if wait := p.Relieve(); wait != testStall {
+		t.Errorf("with nothing under way it is to wait for %s, want %s", wait, testStall)
+	}
+	p.publish(t, 0, 3)
+	if _, ok := p.Oldest(); !ok {
+		t.Error("the oldest of three messages is not known")
+	}
+	wait := p.Relieve()
+	if wait <= 0 || wait > testStall {
+		t.Errorf("a message that was just sent may wait for %s, want at most %s", wait, testStall)
+	}
+	p.want(t, 0, 0)
+	<-time.After(wait)
+	if wait := p.Relieve(); wait != 0 {
+		t.Errorf("a message that has waited long enough may wait for %s still", wait)
+	}
+	p.want(t, 1, 1)
+	for range 3 {
+		h.store(h.next(h.first))
+	}
+	flush(t, p.Publisher)
+	p.want(t, 0, 3)
+}
+
+// A smaller window is full sooner.
+func TestSmallWindow(t *testing.T) {
+	b := newBench(t, nil)
+	newHung(t, b)
+	p := newLosing(t, b, publish.Window(10))
+	p.publish(t, 0, 15)
+	p.want(t, 5, 5)
 }
 
 // What can never be stored counts as lost too.

@@ -37,6 +37,7 @@ type slot struct {
 // moves over those that are.
 type window struct {
 	slots      [windowMessages]slot
+	limit      uint64 // of messages
 	head, tail uint64
 	bytes      int
 }
@@ -44,7 +45,7 @@ type window struct {
 func (w *window) empty() bool { return w.head == w.tail }
 
 func (w *window) full(size int) bool {
-	return w.tail-w.head == windowMessages || !w.empty() && w.bytes+size > windowBytes
+	return w.tail-w.head >= w.limit || !w.empty() && w.bytes+size > windowBytes
 }
 
 // has says whether message n is under way.
