@@ -9,13 +9,20 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// connect is a program that knows NATS and nothing of serialvisor: it has what supervisor env prints.
-func (g *gateway) connect(t *testing.T, role string, options ...nats.Option) *nats.Conn {
+// env is what supervisor env prints.
+func (g *gateway) env(t *testing.T, role string) map[string]string {
 	t.Helper()
 	env := map[string]string{}
 	for _, m := range regexp.MustCompile(`(NATS_[A-Z]+)='?([^'\s]*)'?`).FindAllStringSubmatch(string(g.mustRun(t, nil, "env", "--role", role)), -1) {
 		env[m[1]] = m[2]
 	}
+	return env
+}
+
+// connect is a program that knows NATS and nothing of serialvisor: it has what supervisor env prints.
+func (g *gateway) connect(t *testing.T, role string, options ...nats.Option) *nats.Conn {
+	t.Helper()
+	env := g.env(t, role)
 	nc, err := nats.Connect(env["NATS_URL"], append(options, nats.UserInfo(env["NATS_USER"], env["NATS_PASSWORD"]))...)
 	if err != nil {
 		t.Fatal(err)

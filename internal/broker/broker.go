@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -43,6 +42,7 @@ type Broker struct {
 	traffic, control *nats.Conn // the supervisor's own connections
 	js               jetstream.JetStream
 	plan             []stream // the streams of the queue
+	store            store
 
 	bridges sync.WaitGroup // goroutines of local connections
 
@@ -57,6 +57,7 @@ var ErrListen = errors.New("the broker cannot listen")
 // Start runs a broker until Shutdown. The users that it knows are those that Grant has let in.
 func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
 	b := &Broker{opts: opts, subjects: ipc.Subjects{Root: opts.Root}, users: map[string]Grant{}, handles: map[string]jetstream.Stream{}, log: newServerLog(opts.Log)}
+	b.store.state = ipc.StoreOK
 	traffic, control := b.ownUsers()
 	// The server reports an address in use through its log only, so it is tried first.
 	probe, err := net.Listen("tcp", opts.Listen)
@@ -99,6 +100,10 @@ func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
 	if b.control, err = b.connect(control); err != nil {
 		return nil, err
 	}
+	if b.js, err = jetstream.New(b.control); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	b.plan = planQueues(b.subjects, b.opts.Queues)
 	if err := b.createStreams(ctx); err != nil {
 		return nil, err
 	}
@@ -151,12 +156,12 @@ func (b *Broker) serverOptions() (*server.Options, error) {
 	}
 	o := &server.Options{
 		ServerName: b.opts.Name, Host: host, Port: number, NoSigs: true,
-		JetStream: true, StoreDir: filepath.Join(b.opts.StateDir, "store"),
+		JetStream: true, StoreDir: b.storeDir(),
 		JetStreamMaxStore: b.storeLimit(), JetStreamMaxMemory: b.storeLimit(),
 		SyncInterval: b.opts.History.Sync, SyncAlways: b.opts.History.SyncAlways,
 		MaxPayload: int32(max(server.MAX_PAYLOAD_SIZE, b.opts.MaxFrame+headerRoom)),
-		// A client that does not read is cut off when so much waits for it.
-		MaxPending:             int64(max(server.MAX_PENDING_SIZE, 4*b.opts.MaxFrame)),
+		// Nobody waits for a client that does not read; see cutLaggards.
+		MaxPending: b.maxPending(), NoFastProducerStall: true,
 		PingInterval:           20 * time.Second,
 		DisableJetStreamBanner: true, CustomClientAuthentication: b,
 	}

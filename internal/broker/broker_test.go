@@ -123,7 +123,7 @@ func TestRights(t *testing.T) {
 				"$JS.API.STREAM.DELETE.SERIAL_HISTORY", "$JS.API.STREAM.PURGE.SERIAL_HISTORY", "$JS.API.STREAM.UPDATE.SERIAL_HISTORY",
 				"$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.MSG.DELETE.SERIAL_HISTORY", "$SYS.REQ.SERVER.PING", "_INBOX_send.x",
 			},
-			deaf: []string{">", "serial.>", "*.gps.rx", "serial.gps.tx", "_INBOX_send.>", "_INBOX_gps_reader.>", "$SYS.>", "$JS.>"},
+			deaf: []string{">", "serial.>", "*.gps.rx", "serial.gps.rx.again", "serial.gps.tx", "_INBOX_send.>", "_INBOX_gps_reader.>", "$SYS.>", "$JS.>"},
 		},
 		{
 			who: send, publish: []string{"serial.gps.tx", "serial.echo.tx"}, subscribe: []string{"serial.gps.rx"},
@@ -136,8 +136,8 @@ func TestRights(t *testing.T) {
 			deaf: []string{"serial.gps.tx", ">"},
 		},
 		{
-			who: reader[0], publish: []string{"serial.gps.rx"},
-			not:  []string{"serial.echo.rx", "serial.gps.sent", "serial.gps.tx", "$JS.API.STREAM.INFO.SERIAL_HISTORY"},
+			who: reader[0], publish: []string{"serial.gps.rx", "serial.gps.rx.again"},
+			not:  []string{"serial.echo.rx", "serial.echo.rx.again", "serial.gps.sent", "serial.gps.tx", "$JS.API.STREAM.INFO.SERIAL_HISTORY"},
 			deaf: []string{"serial.gps.rx", "serial.>", "_INBOX.>", "_INBOX_gps_writer.>"},
 		},
 		{
@@ -149,7 +149,7 @@ func TestRights(t *testing.T) {
 			not: []string{"serial.gps.tx", "$JS.API.CONSUMER.MSG.NEXT.SERIAL_QUEUE.echo", "$JS.ACK.SERIAL_QUEUE.echo.1.1.1.1.1"}, deaf: []string{"serial.gps.tx", "serial.echo.tx"},
 		},
 		{
-			who: writer[1], publish: []string{"serial.gps.sent", "serial.gps.expired"},
+			who: writer[1], publish: []string{"serial.gps.sent", "serial.gps.expired", "serial.gps.sent.again", "serial.gps.expired.again"},
 			not: []string{"serial.gps.rx", "serial.echo.sent", "serial.gps.state"}, deaf: []string{"serial.gps.rx"},
 		},
 	} {

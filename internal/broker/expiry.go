@@ -22,6 +22,8 @@ type QueuedFrame struct {
 
 // Backlog lists the ports for which frames wait, those in a writer's hands included.
 func (b *Broker) Backlog(ctx context.Context) ([]string, error) {
+	b.store.asked.RLock()
+	defer b.store.asked.RUnlock()
 	var ports []string
 	for _, planned := range b.plan {
 		s, err := b.handle(ctx, planned.name)
@@ -61,6 +63,13 @@ func (b *Broker) handle(ctx context.Context, stream string) (jetstream.Stream, e
 
 // NextQueued is the first frame in a port's queue from a sequence on, or nil.
 func (b *Broker) NextQueued(ctx context.Context, port string, from uint64) (*QueuedFrame, error) {
+	b.store.asked.RLock()
+	defer b.store.asked.RUnlock()
+	return b.nextQueued(ctx, port, from)
+}
+
+// nextQueued must be called with asked held.
+func (b *Broker) nextQueued(ctx context.Context, port string, from uint64) (*QueuedFrame, error) {
 	t := b.Target(port)
 	if t.Stream == "" {
 		return nil, nil
@@ -82,6 +91,8 @@ func (b *Broker) NextQueued(ctx context.Context, port string, from uint64) (*Que
 // Progress says how far a port's queue has been handed to its writer, and up to where all was acknowledged.
 func (b *Broker) Progress(ctx context.Context, port string) (delivered, acknowledged uint64, err error) {
 	t := b.Target(port)
+	b.store.asked.RLock()
+	defer b.store.asked.RUnlock()
 	c, err := b.js.Consumer(ctx, t.Stream, t.Consumer)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return 0, 0, nil
@@ -97,7 +108,9 @@ func (b *Broker) Progress(ctx context.Context, port string) (delivered, acknowle
 // before. It returns false if it is gone and seen does not say what it was.
 func (b *Broker) Expire(ctx context.Context, port string, seen QueuedFrame, reason string) (bool, error) {
 	t := b.Target(port)
-	now, err := b.NextQueued(ctx, port, seen.Seq)
+	b.store.asked.RLock()
+	defer b.store.asked.RUnlock()
+	now, err := b.nextQueued(ctx, port, seen.Seq)
 	if err != nil {
 		return false, err
 	}

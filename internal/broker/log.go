@@ -3,13 +3,16 @@ package broker
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // serverLog passes what the server says on to the supervisor's log. A fatal message does not end the process: it is kept
 // for Start to return.
 type serverLog struct {
-	log *slog.Logger
+	log   *slog.Logger
+	quiet atomic.Bool // the store is being mended, of which its watcher tells
 
 	mu    sync.Mutex // guards fatal
 	fatal string
@@ -28,7 +31,13 @@ func (l *serverLog) Fatal() string {
 func (l *serverLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
 
 // Warnf implements server.Logger.
-func (l *serverLog) Warnf(format string, v ...any) { l.log.Warn(fmt.Sprintf(format, v...)) }
+func (l *serverLog) Warnf(format string, v ...any) {
+	if l.quiet.Load() {
+		l.log.Debug(fmt.Sprintf(format, v...))
+		return
+	}
+	l.log.Warn(fmt.Sprintf(format, v...))
+}
 
 // Fatalf implements server.Logger.
 func (l *serverLog) Fatalf(format string, v ...any) {
@@ -38,8 +47,16 @@ func (l *serverLog) Fatalf(format string, v ...any) {
 	l.log.Error(l.fatal)
 }
 
-// Errorf implements server.Logger.
-func (l *serverLog) Errorf(format string, v ...any) { l.log.Error(fmt.Sprintf(format, v...)) }
+// Errorf implements server.Logger. That the store cannot be written is said several times over, and by its watcher in
+// one line with what helps.
+func (l *serverLog) Errorf(format string, v ...any) {
+	text := fmt.Sprintf(format, v...)
+	if l.quiet.Load() || strings.Contains(text, "rite error: ") || strings.Contains(text, "failed to store a msg") {
+		l.log.Debug(text)
+		return
+	}
+	l.log.Error(text)
+}
 
 // Debugf implements server.Logger.
 func (l *serverLog) Debugf(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }

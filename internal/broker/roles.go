@@ -66,7 +66,7 @@ func (b *Broker) RevokeWorker(name string, dead bool) error {
 // CONTROL to queue it.
 func (b *Broker) ReaderGrants(port string, forward []ipc.Target) []Grant {
 	grants := []Grant{{
-		Name: port + "/reader", Password: NewPassword(), Account: Traffic, Publish: []string{b.subjects.Rx(port)},
+		Name: port + "/reader", Password: NewPassword(), Account: Traffic, Publish: b.twice(b.subjects.Rx(port)),
 	}}
 	if history := b.HistoryStream(); history != "" {
 		// To learn where its predecessor stood.
@@ -102,6 +102,14 @@ func (b *Broker) WriterGrants(queue ipc.Target) []Grant {
 	}
 	return []Grant{g, {
 		Name: queue.Port + "/writer" + secondUser, Password: NewPassword(), Account: Traffic,
-		Publish: []string{b.subjects.Sent(queue.Port), b.subjects.Expired(queue.Port)},
+		Publish: b.twice(b.subjects.Sent(queue.Port), b.subjects.Expired(queue.Port)),
 	}}
+}
+
+// twice adds to subjects those on which the history gets again what it has lost.
+func (b *Broker) twice(subjects ...string) []string {
+	for _, s := range subjects {
+		subjects = append(subjects, b.subjects.Again(s))
+	}
+	return subjects
 }

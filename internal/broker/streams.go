@@ -93,15 +93,10 @@ func planQueues(subjects ipc.Subjects, queues []Queue) []stream {
 func (b *Broker) storeLimit() int64 { return max(b.opts.History.MaxBytes, 0) + 64<<30 }
 
 func (b *Broker) createStreams(ctx context.Context) error {
-	var err error
-	if b.js, err = jetstream.New(b.control); err != nil {
-		return fmt.Errorf("broker: %w", err)
-	}
 	created, err := b.createHistory(ctx)
 	if err != nil {
 		return err
 	}
-	b.plan = planQueues(b.subjects, b.opts.Queues)
 	moved, err := b.createQueues(ctx)
 	if err != nil {
 		return err
@@ -141,6 +136,10 @@ func (b *Broker) createHistory(ctx context.Context) (created bool, err error) {
 		MaxAge: b.opts.History.MaxAge, MaxBytes: b.opts.History.MaxBytes,
 		Duplicates: within(duplicates, b.opts.History.MaxAge), AllowDirect: true,
 	}
+	// What is published again is stored as if it came on its first subject.
+	again := b.subjects.Again(b.opts.Root + ".*.*")
+	config.Subjects = append(config.Subjects, again)
+	config.SubjectTransform = &jetstream.SubjectTransformConfig{Source: again, Destination: b.opts.Root + ".{{wildcard(1)}}.{{wildcard(2)}}"}
 	if b.opts.History.Memory {
 		config.Storage = jetstream.MemoryStorage
 	}
@@ -157,7 +156,7 @@ func retire(ctx context.Context, js jetstream.JetStream, name string) error {
 		return fmt.Errorf("stream %s: %w", name, err)
 	}
 	config := old.CachedInfo().Config
-	config.Subjects = []string{retired(name)}
+	config.Subjects, config.SubjectTransform = []string{retired(name)}, nil
 	if _, err := js.UpdateStream(ctx, config); err != nil {
 		return fmt.Errorf("stream %s: %w", name, err)
 	}
@@ -223,9 +222,14 @@ func (b *Broker) RewindQueue(ctx context.Context, port string) (queue uint64, er
 	if t.Stream == "" {
 		return 0, nil
 	}
+	b.store.asked.RLock()
+	defer b.store.asked.RUnlock()
 	s, err := b.js.Stream(ctx, t.Stream)
 	if err != nil {
 		return 0, fmt.Errorf("port %s: its queue: %w", port, err)
+	}
+	if err := b.forgetWritten(ctx, s, t); err != nil {
+		return 0, err
 	}
 	if err := s.DeleteConsumer(ctx, t.Consumer); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return 0, fmt.Errorf("port %s: rewind its queue: %w", port, err)
@@ -262,6 +266,8 @@ func (b *Broker) Queued(ctx context.Context, port string) (uint64, error) {
 	if t.Stream == "" {
 		return 0, nil
 	}
+	b.store.asked.RLock()
+	defer b.store.asked.RUnlock()
 	c, err := b.js.Consumer(ctx, t.Stream, t.Consumer)
 	if err != nil {
 		return 0, fmt.Errorf("port %s: length of its queue: %w", port, err)

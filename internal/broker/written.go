@@ -24,6 +24,8 @@ func (b *Broker) Written(ctx context.Context, port string) ([]uint64, error) {
 	if t.Stream == "" || b.opts.History.Off {
 		return nil, nil
 	}
+	b.store.asked.RLock()
+	defer b.store.asked.RUnlock()
 	queue, err := b.js.Stream(ctx, t.Stream)
 	if err != nil {
 		return nil, fmt.Errorf("port %s: its queue: %w", port, err)

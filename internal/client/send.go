@@ -76,7 +76,7 @@ func (c *Client) queue(ctx context.Context, port string, frame []byte, ttl time.
 		return 0, false, c.whyNobody(ctx, port)
 	}
 	if err != nil {
-		return 0, false, fmt.Errorf("port %s: no answer from the queue: %w", port, err)
+		return 0, false, c.whySilent(ctx, port, err)
 	}
 	var ack struct {
 		Stream   string `json:"stream"`
@@ -97,6 +97,14 @@ func (c *Client) queue(ctx context.Context, port string, frame []byte, ttl time.
 	default:
 		return 0, false, fmt.Errorf("port %s refused the frame of %d bytes: %s", port, len(frame), e.Description)
 	}
+}
+
+// whySilent explains that a queue has not answered. A frame may have been queued all the same, by a disk that is slow.
+func (c *Client) whySilent(ctx context.Context, port string, cause error) error {
+	if _, status, err := c.StatusJSON(ctx); err == nil && status.Broker.StoreError != "" {
+		return fmt.Errorf("port %s: its queue does not answer: the store does not take frames: %s", port, status.Broker.StoreError)
+	}
+	return fmt.Errorf("port %s: no answer from the queue: %w", port, cause)
 }
 
 // whyNobody explains that nobody listens for frames to a port.

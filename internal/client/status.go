@@ -67,7 +67,11 @@ func WriteStatus(out io.Writer, s ipc.Status) error {
 	if !s.Ready {
 		ready = "not ready"
 	}
-	fmt.Fprintf(out, "%s  %s  up %s  %s  (serialvisor %s, pid %d)\n\n", s.Name, ready, duration(s.UptimeSeconds), s.Broker.URL, s.Version, s.PID)
+	fmt.Fprintf(out, "%s  %s  up %s  %s  store %s  (serialvisor %s, pid %d)\n", s.Name, ready, duration(s.UptimeSeconds), s.Broker.URL, s.Broker.Store, s.Version, s.PID)
+	if s.Broker.StoreError != "" {
+		fmt.Fprintf(out, "history and queues do not store; live traffic goes on: %s\n", s.Broker.StoreError)
+	}
+	fmt.Fprintln(out)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "PORT\tSTATE\tDEVICE\tLINE\tRECEIVED\tSENT\tQUEUED")
 	for _, p := range s.Ports {
@@ -114,7 +118,10 @@ func notes(p ipc.PortStatus) []string {
 		list = append(list, fmt.Sprintf("line errors since it opened: %d overrun, %d framing, %d parity, %d breaks", e.Overrun, e.Framing, e.Parity, e.Break))
 	}
 	if n := p.Rx.LostHistory; n > 0 {
-		list = append(list, fmt.Sprintf("%d received frames could not be kept in the history", n))
+		list = append(list, fmt.Sprintf("%d received frames are missing in the history", n))
+	}
+	if n := p.Tx.LostHistory; n > 0 {
+		list = append(list, fmt.Sprintf("%d sent frames are missing in the history", n))
 	}
 	if n := p.Rx.LostForward; n > 0 {
 		list = append(list, fmt.Sprintf("%d received frames could not be forwarded: the queue was full", n))

@@ -25,6 +25,8 @@ type PortState struct {
 	Device  string    `json:"device"`
 	Session string    `json:"session,omitempty"` // of the frames that follow; only with state open
 	Error   string    `json:"error"`
+	// LostHistory counts the frames, received and sent, that the history lacks. A state is published again when it changes.
+	LostHistory uint64 `json:"lost_history,omitempty"`
 }
 
 // WorkerState is where a worker is in its life.
@@ -52,10 +54,22 @@ type Status struct {
 	Workers       []WorkerStatus `json:"workers"`
 }
 
-// BrokerStatus says where the embedded broker listens.
+// BrokerStatus says where the embedded broker listens, and whether it can store.
 type BrokerStatus struct {
-	URL string `json:"url"`
+	URL        string     `json:"url"`
+	Store      StoreState `json:"store"`
+	StoreError string     `json:"store_error,omitempty"` // why it does not store
 }
+
+// StoreState says whether the histories and queues on files take anything in.
+type StoreState string
+
+// The states of the store. Live traffic goes on in all of them, and the store comes back by itself.
+const (
+	StoreOK     StoreState = "ok"
+	StoreFull   StoreState = "full"   // there is no room
+	StoreFailed StoreState = "failed" // it cannot be written, or does not answer
+)
 
 // PortStatus is one port in a Status.
 type PortStatus struct {
@@ -80,7 +94,7 @@ type PortStatus struct {
 type RxStatus struct {
 	Bytes       uint64 `json:"bytes"`
 	Frames      uint64 `json:"frames"`
-	LostHistory uint64 `json:"lost_history"` // frames that went to live taps and could not be stored
+	LostHistory uint64 `json:"lost_history"` // frames that went to live taps and are not in the history
 	LostForward uint64 `json:"lost_forward"` // frames that forward_to could not queue
 }
 
@@ -90,6 +104,8 @@ type TxStatus struct {
 	Frames  uint64 `json:"frames"`
 	Queued  uint64 `json:"queued"` // frames that wait in the queue now
 	Expired uint64 `json:"expired"`
+
+	LostHistory uint64 `json:"lost_history"` // frames sent or expired that are not in the history
 }
 
 // ModemLines are the lines beside data; DTR and RTS are ours, the others the device's.

@@ -28,6 +28,10 @@ func (s Subjects) State(port string) string { return s.Root + "." + port + ".sta
 // Expired is where frames are published that were accepted and then could not be sent.
 func (s Subjects) Expired(port string) string { return s.Root + "." + port + ".expired" }
 
+// Again is where a reader or writer publishes once more what the history has lost: it is stored as on its first subject,
+// and does not come to live taps a second time.
+func (s Subjects) Again(first string) string { return first + ".again" }
+
 // Control is the request subject of a port's line: settings, modem lines, break, flush.
 func (s Subjects) Control(port string) string { return s.Root + "." + port + ".control" }
 

@@ -1,86 +1,157 @@
 package publish
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 )
 
-// patience is how long an acknowledgement may take before its message is sent again. It stays well below the time for
-// which streams remember message ids, so that the second copy is not stored.
+// patience is how long an acknowledgement may take before its message may count as lost. It stays well below the time
+// for which streams remember message ids, so that a second copy is not stored.
 const patience = 2 * time.Second
 
-// Publisher publishes messages in order and keeps them until a stream has stored them. One goroutine calls Publish.
-type Publisher struct {
-	nc     *nats.Conn
-	log    *slog.Logger
-	prefix string // of the acknowledgements' subjects: <inbox>.<number>
-	stored func(mark uint64)
-	sub    *nats.Subscription
-	space  chan struct{} // holds a token after the window has shrunk
-	work   chan struct{} // holds a token after the window was empty
+// haste is how long a message is left alone that was sent, and is known to be lost: the order in which sendings are
+// numbered and in which they leave can differ for a moment.
+const haste = 100 * time.Millisecond
 
-	mu      sync.Mutex // guards window and failing
-	window  window
-	failing bool // the last answer was an error, which has been logged
+// LongestWait is how long live traffic may wait for the history, see GiveUpAfter.
+const LongestWait = 2 * time.Second
+
+// Publisher publishes messages to one stream, in order, and keeps them until it has stored them. One goroutine calls
+// Publish, Relieve and Flush.
+type Publisher struct {
+	nc       *nats.Conn
+	log      *slog.Logger
+	prefix   string // of the acknowledgements' subjects, see reply
+	stored   func(mark uint64)
+	stall    time.Duration // how long Publish may wait for a full window to move; 0: for ever
+	lost     func(delta int)
+	repeatOn func(subject string) string // nil: as at first
+	patience time.Duration
+	sub      *nats.Subscription
+	space    chan struct{} // holds a token after the window has shrunk
+	work     chan struct{} // holds a token after the window was empty
+	again    chan struct{} // holds a token when an answer shows that messages were lost
+
+	mu       sync.Mutex // guards all below
+	window   window
+	sendings uint64    // how often anything was sent
+	sent     time.Time // when last
+	heard    time.Time // when the stream last acknowledged anything
+	answered uint64    // the latest sending that was acknowledged
+	failing  bool      // the last answer was an error, which has been logged
+	missing  missing   // messages that were given up
+
+	stalled bool      // messages are given up for others to go on
+	alive   time.Time // when the stream last stored a message in time
+	warned  time.Time // when a stall was last logged
+	told    bool      // this stall was
+}
+
+// Option changes what a publisher does.
+type Option func(*Publisher)
+
+// GiveUpAfter bounds how long Publish waits: when the window is full and the oldest message in it has waited for so long,
+// the oldest are given up, one for each that comes, until the stream stores in time again. Messages are still sent, so
+// whoever listens has them, and the stream may store even those that were given up. lost is told of each that was given
+// up by 1, and by -1 if it was stored after all: the sum is how many the stream lacks. It is called like stored.
+func GiveUpAfter(stall time.Duration, lost func(delta int)) Option {
+	return func(p *Publisher) { p.stall, p.lost = stall, lost }
+}
+
+// RepeatOn names the subject for what is sent again because the stream has lost it: one that the stream stores like the
+// first, and that nobody listens to who had the message already.
+func RepeatOn(subject func(first string) string) Option {
+	return func(p *Publisher) { p.repeatOn = subject }
+}
+
+// Window bounds how many messages may be under way, below the usual limit: for a caller that must not be far ahead of what
+// is stored.
+func Window(messages int) Option {
+	return func(p *Publisher) { p.window.limit = uint64(messages) }
 }
 
 // New makes a publisher on a connection. stored, if not nil, is called with the mark of the newest message for which it
-// and all before it are stored, by one goroutine at a time and with a lock held: it must only note the number.
-func New(nc *nats.Conn, log *slog.Logger, stored func(mark uint64)) (*Publisher, error) {
+// and all before it are stored or given up, by one goroutine at a time and with a lock held: it must only note the number.
+func New(nc *nats.Conn, log *slog.Logger, stored func(mark uint64), options ...Option) (*Publisher, error) {
 	if stored == nil {
 		stored = func(uint64) {}
 	}
 	p := &Publisher{
-		nc: nc, log: log, stored: stored, prefix: nc.NewRespInbox() + ".",
-		space: make(chan struct{}, 1), work: make(chan struct{}, 1),
+		nc: nc, log: log, stored: stored, prefix: nc.NewRespInbox() + ".", patience: patience,
+		space: make(chan struct{}, 1), work: make(chan struct{}, 1), again: make(chan struct{}, 1),
+	}
+	p.window.limit = windowMessages
+	for _, o := range options {
+		o(p)
 	}
 	sub, err := nc.Subscribe(p.prefix+"*", p.acknowledge)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to acknowledgements: %w", err)
 	}
-	// Every message under way may be answered twice; none of the answers may be dropped.
-	if err := sub.SetPendingLimits(4*windowMessages, -1); err != nil {
+	// The stream may answer for its whole queue at once, and none of the answers may be dropped.
+	if err := sub.SetPendingLimits(-1, -1); err != nil {
 		return nil, fmt.Errorf("subscribe to acknowledgements: %w", err)
 	}
 	p.sub = sub
 	return p, nil
 }
 
-// Publish sends a message, after waiting for room in the window; the message is the publisher's from then on. mark is
-// what New's stored will be told. While the connection is down messages wait in the window. Errors are those of ctx and
-// those that no further attempt would mend, such as a message beyond the server's limit.
+// Publish sends a message, after waiting for room in the window, see GiveUpAfter; the message is the publisher's from
+// then on. mark is what New's stored will be told. While the connection is down messages wait in the window. Errors are
+// those of ctx and those that no further attempt would mend, such as a message beyond the server's limit.
 func (p *Publisher) Publish(ctx context.Context, msg *nats.Msg, mark uint64) error {
-	s := slot{msg: msg, mark: mark, sent: time.Now(), size: len(msg.Data) + 256}
+	size := len(msg.Data) + 256
 	p.mu.Lock()
-	for p.window.full(s.size) {
+	if err := p.makeRoom(ctx, size); err != nil {
 		p.mu.Unlock()
-		select {
-		case <-p.space:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		p.mu.Lock()
+		return err
 	}
 	first := p.window.empty()
-	n := p.window.push(s)
+	now := time.Now()
+	p.sendings++
+	p.sent = now
+	n := p.window.push(slot{msg: msg, mark: mark, size: size, came: now, sent: now, first: p.sendings, last: p.sendings})
 	p.mu.Unlock()
 	if first {
 		notify(p.work)
 	}
-	msg.Reply = p.prefix + strconv.FormatUint(n, 10)
+	msg.Reply = p.reply(n, 0)
 	err := p.nc.PublishMsg(msg)
 	if err != nil && !temporary(err) {
-		p.settle(n)
+		p.refuse(n, false)
 		return fmt.Errorf("publish on %s: %w", msg.Subject, err)
+	}
+	return nil
+}
+
+// makeRoom waits until a message of a size fits in the window, or makes it fit. It is called with mu held, and returns so.
+func (p *Publisher) makeRoom(ctx context.Context, size int) error {
+	for p.window.full(size) {
+		var late <-chan time.Time // nil: never
+		if p.stall > 0 {
+			wait := p.mayWait()
+			if wait <= 0 {
+				p.giveUp()
+				continue
+			}
+			late = time.After(wait)
+		}
+		p.mu.Unlock()
+		select {
+		case <-p.space:
+		case <-late:
+		case <-ctx.Done():
+		}
+		p.mu.Lock()
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -91,9 +162,9 @@ func temporary(err error) bool {
 		errors.Is(err, nats.ErrConnectionClosed)
 }
 
-// Run sends again what was not acknowledged, until ctx ends. It sleeps while nothing is under way.
+// Run sends again what was lost, until ctx ends. It sleeps while nothing is under way.
 func (p *Publisher) Run(ctx context.Context) error {
-	tick := time.NewTicker(patience / 4)
+	tick := time.NewTicker(p.patience / 4)
 	defer tick.Stop()
 	for {
 		select {
@@ -101,24 +172,26 @@ func (p *Publisher) Run(ctx context.Context) error {
 			return nil
 		case <-p.work:
 		}
-		tick.Reset(patience / 4)
+		tick.Reset(p.patience / 4)
 		for p.underWay() {
 			select {
 			case <-ctx.Done():
 				return nil
+			case <-p.again:
+				p.repeat()
 			case <-tick.C:
-				p.resend(time.Now().Add(-patience))
+				p.repeat()
 			}
 		}
 		tick.Stop()
 	}
 }
 
-// Resend sends all that is under way again at once, as after a reconnect.
-func (p *Publisher) Resend() { p.resend(time.Now()) }
-
-// Flush waits until everything is stored, or ctx ends.
+// Flush waits until everything is stored, or ctx ends. What is not stored then is still under way.
 func (p *Publisher) Flush(ctx context.Context) error {
+	if p.stall > 0 {
+		p.probe() // a stream that has long been silent may be back
+	}
 	for p.underWay() {
 		select {
 		case <-p.space:
@@ -135,82 +208,6 @@ func (p *Publisher) underWay() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return !p.window.empty()
-}
-
-// resend repeats in order what was last sent before a time.
-func (p *Publisher) resend(before time.Time) {
-	p.mu.Lock()
-	var again []*nats.Msg
-	for n := p.window.head; n < p.window.tail; n++ {
-		if s := p.window.at(n); !s.done && s.sent.Before(before) {
-			s.sent = time.Now()
-			again = append(again, s.msg)
-		}
-	}
-	p.mu.Unlock()
-	for _, msg := range again {
-		if err := p.nc.PublishMsg(msg); err != nil {
-			return // not connected; the reconnect sends it
-		}
-	}
-}
-
-// acknowledge takes the stream's answer: a PubAck, an error in its place, or the server's word that no stream listens.
-func (p *Publisher) acknowledge(m *nats.Msg) {
-	n, err := strconv.ParseUint(strings.TrimPrefix(m.Subject, p.prefix), 10, 64)
-	if err != nil {
-		return
-	}
-	problem := refusal(m)
-	if strings.Contains(problem, tooLarge) {
-		p.log.Error("a message is too long for its stream and is lost", "error", problem)
-		p.settle(n)
-		return
-	}
-	if problem != "" {
-		// The message stays in the window and is sent again.
-		p.mu.Lock()
-		first := !p.failing
-		p.failing = true
-		p.mu.Unlock()
-		if first {
-			p.log.Warn("a stream does not store, trying again", "error", problem)
-		}
-		return
-	}
-	p.settle(n)
-}
-
-// tooLarge marks the refusal that no further attempt would change: JSStreamMessageExceedsMaximum.
-const tooLarge = `"err_code":10054`
-
-// refusal is what a stream's answer says against storing the message, or empty. Looking for the key saves decoding
-// every answer: a stream's name, the other text in a PubAck, has no quotes.
-func refusal(m *nats.Msg) string {
-	switch {
-	case len(m.Data) == 0:
-		return "no stream listens on the subject"
-	case bytes.Contains(m.Data, []byte(`"error"`)):
-		return string(m.Data)
-	}
-	return ""
-}
-
-func (p *Publisher) settle(n uint64) {
-	p.mu.Lock()
-	mark, moved := p.window.settle(n)
-	recovered := p.failing
-	p.failing = false
-	if moved {
-		p.stored(mark)
-	}
-	p.mu.Unlock()
-	if recovered {
-		p.log.Info("the stream stores again")
-	}
-	if moved {
-		notify(p.space)
-	}
 }
 
 func notify(c chan struct{}) {

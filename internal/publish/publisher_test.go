@@ -80,9 +80,9 @@ func (b *bench) create(t *testing.T, config jetstream.StreamConfig) {
 }
 
 // publisher is one that runs until the test ends.
-func (b *bench) publisher(t *testing.T, stored func(uint64)) *publish.Publisher {
+func (b *bench) publisher(t *testing.T, stored func(uint64), options ...publish.Option) *publish.Publisher {
 	t.Helper()
-	p, err := publish.New(b.nc, slog.New(slog.NewTextHandler(b.log, nil)), stored)
+	p, err := publish.New(b.nc, slog.New(slog.NewTextHandler(b.log, nil)), stored, options...)
 	if err != nil {
 		t.Fatal(err)
 	}

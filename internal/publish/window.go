@@ -1,6 +1,7 @@
 // Package publish sends messages to a stream and knows of each whether it was stored: many at a time are under way,
-// those that no acknowledgement came for are sent again, and when the stream does not keep up the caller waits. So a
-// flood is slowed down at its source, in the kernel's buffer of the device, and not lost.
+// those that were lost are sent again, and when the stream does not keep up the caller waits. So a flood is slowed down
+// at its source, in the kernel's buffer of the device, and not lost. A caller whose messages are of use to others at
+// once, stored or not, waits only so long: then the oldest are given up and counted.
 package publish
 
 import (
@@ -19,9 +20,12 @@ const (
 type slot struct {
 	msg  *nats.Msg
 	mark uint64
-	sent time.Time
-	done bool
 	size int
+	done bool
+
+	// A message is sent again, so its first and last sending are kept: when, and which one it was of all sendings.
+	came, sent  time.Time
+	first, last uint64
 }
 
 // window is a ring of the messages under way, oldest first:
@@ -33,6 +37,7 @@ type slot struct {
 // moves over those that are.
 type window struct {
 	slots      [windowMessages]slot
+	limit      uint64 // of messages
 	head, tail uint64
 	bytes      int
 }
@@ -40,8 +45,11 @@ type window struct {
 func (w *window) empty() bool { return w.head == w.tail }
 
 func (w *window) full(size int) bool {
-	return w.tail-w.head == windowMessages || !w.empty() && w.bytes+size > windowBytes
+	return w.tail-w.head >= w.limit || !w.empty() && w.bytes+size > windowBytes
 }
+
+// has says whether message n is under way.
+func (w *window) has(n uint64) bool { return n >= w.head && n < w.tail && !w.at(n).done }
 
 func (w *window) at(n uint64) *slot { return &w.slots[n%windowMessages] }
 
@@ -54,9 +62,9 @@ func (w *window) push(s slot) uint64 {
 	return n
 }
 
-// settle notes that message n is stored, and returns the mark up to which everything is, if that has moved.
+// settle notes that message n is not waited for any more, and returns the mark up to which none is, if that has moved.
 func (w *window) settle(n uint64) (mark uint64, moved bool) {
-	if n < w.head || n >= w.tail {
+	if !w.has(n) {
 		return 0, false // acknowledged twice: it had been sent again
 	}
 	w.at(n).done = true

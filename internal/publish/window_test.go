@@ -30,7 +30,7 @@ func TestWindowSettlesInOrder(t *testing.T) {
 }
 
 func TestWindowIsBounded(t *testing.T) {
-	w := new(window)
+	w := &window{limit: windowMessages}
 	if w.full(windowBytes + 1) {
 		t.Error("an empty window refuses a long message, which would then never be sent")
 	}

@@ -21,9 +21,10 @@ const (
 	// a device that is gone for days must not stop what another one says.
 	stalled = 2 * time.Second
 	// glance is how often a full queue is looked at while a frame waits for it, and peek how often once frames were given
-	// up, when a look is all that a frame gets.
+	// up, when a look is all that a frame gets. One that does not answer takes peek for itself, and is not asked for a while.
 	glance = 5 * time.Millisecond
 	peek   = 20 * time.Millisecond
+	rest   = 10 * peek
 	// fewest is how much room a queue must have for frames to be sent without waiting for each. It is ample for what
 	// other senders may add meanwhile.
 	fewest = 64
@@ -45,8 +46,9 @@ type forwarder struct {
 	// waits is called before the forwarder waits, for others not to wait along.
 	waits  func()
 	settle func(n uint64) // notes that frames before number n are queued or given up
-	looked time.Time
-	sent   uint64 // without a queue: frames before this number were published, and settle has not been told
+	look   time.Time      // when the queue is looked at next, once frames were given up
+	sent   uint64         // frames before this number were published; without a queue, and settle has not been told
+	letGo  uint64         // what sent was when relieve settled it
 }
 
 func newForwarder(w *worker.Worker, nc *nats.Conn, target ipc.Target, alike bool, waits func(), settle func(uint64)) (*forwarder, error) {
@@ -126,7 +128,7 @@ func (f *forwarder) put(ctx context.Context, m *nats.Msg, n uint64) {
 			f.sent = n
 		}
 	} else if err = f.admit(ctx); err == nil {
-		err = f.queue.Publish(ctx, m, n)
+		err = f.publish(ctx, m, n)
 	}
 	if err == nil {
 		f.lost = false
@@ -140,9 +142,48 @@ func (f *forwarder) put(ctx context.Context, m *nats.Msg, n uint64) {
 	f.lost = true
 }
 
+// publish hands a message to the queue's publisher. A queue that does not answer is not waited for either.
+func (f *forwarder) publish(ctx context.Context, m *nats.Msg, n uint64) error {
+	limited, cancel := context.WithTimeout(ctx, f.patience())
+	defer cancel()
+	err := f.queue.Publish(limited, m, n)
+	if err != nil {
+		f.credit, f.look = 0, time.Now().Add(rest)
+		return fmt.Errorf("its queue does not answer: %w", err)
+	}
+	f.sent = n
+	return nil
+}
+
+// patience is how long a frame may wait.
+func (f *forwarder) patience() time.Duration {
+	if f.lost {
+		return peek
+	}
+	return stalled
+}
+
+// relieve settles the frames that are under way to a queue that does not answer: their room is needed. The publisher keeps
+// them still, and only the death of the reader could lose them. If none has waited for long it returns how long one may yet.
+func (f *forwarder) relieve() (wait time.Duration) {
+	if f.queue == nil {
+		return stalled
+	}
+	since, underWay := f.queue.Oldest()
+	if !underWay || f.sent == f.letGo {
+		return glance // all is settled, or about to be
+	}
+	if wait = stalled - time.Since(since); wait > 0 {
+		return wait
+	}
+	f.letGo = f.sent
+	f.settle(f.sent)
+	return 0
+}
+
 // released settles what was published without a queue, now that it has gone out.
 func (f *forwarder) released() {
-	if f.sent > 0 {
+	if f.queue == nil && f.sent > 0 {
 		f.settle(f.sent)
 		f.sent = 0
 	}
@@ -156,14 +197,14 @@ func (f *forwarder) admit(ctx context.Context) error {
 		f.credit--
 		return nil
 	}
-	if f.lost && time.Since(f.looked) < peek {
+	if f.lost && time.Now().Before(f.look) {
 		return errQueueFull
 	}
 	f.waits()
-	wait, cancel := context.WithTimeout(ctx, stalled)
+	wait, cancel := context.WithTimeout(ctx, f.patience())
 	defer cancel()
+	f.look = time.Now().Add(rest)
 	if err := f.queue.Flush(wait); err != nil {
-		f.looked = time.Now()
 		return err
 	}
 	for sure := false; ; {
@@ -171,7 +212,7 @@ func (f *forwarder) admit(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		f.looked = time.Now()
+		f.look = time.Now().Add(peek)
 		switch room := f.target.MaxMessages - waiting; {
 		case room >= fewest:
 			f.credit = room/2 - 1

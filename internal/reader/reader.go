@@ -115,7 +115,8 @@ func (r *reader) connect(ctx context.Context, helpers *errgroup.Group) error {
 		return err
 	}
 	if r.Spec.History != "" {
-		if r.history, err = publish.New(r.traffic, r.Log, r.settles(r.rx.Stored)); err != nil {
+		lost := publish.GiveUpAfter(publish.LongestWait, r.Ring.CountLostHistory)
+		if r.history, err = publish.New(r.traffic, r.Log, r.settles(r.rx.Stored), lost, publish.RepeatOn(r.Subjects.Again)); err != nil {
 			return err
 		}
 		helpers.Go(func() error { return r.history.Run(ctx) })
@@ -238,17 +239,37 @@ func (r *reader) take() error {
 	return r.rx.Take(r.Pipe.Read)
 }
 
-// awaitRoom waits until there is room for more, which comes with frames that are settled.
+// awaitRoom waits until there is room for more, which comes with frames that are settled. Who takes long over one does not
+// hold up the others.
 func (r *reader) awaitRoom(ctx context.Context, room func() bool) error {
 	for !room() {
-		r.release()
+		r.published()
+		if room() {
+			return nil
+		}
+		wait := r.relieve()
+		if wait == 0 {
+			continue
+		}
 		select {
 		case <-r.settled:
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 	return nil
+}
+
+// relieve has the one that holds the oldest frame up let go of it, if he has had it for long enough. Else it returns how
+// long he may keep it yet.
+func (r *reader) relieve() (wait time.Duration) {
+	if target, history := r.rx.Late(); !history {
+		return r.forwards[target].relieve()
+	} else if r.history != nil {
+		return r.history.Relieve()
+	}
+	return publish.LongestWait
 }
 
 // finish gives the device back and waits until what was published is safe.

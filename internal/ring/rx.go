@@ -168,6 +168,28 @@ func (x *Receiver) StoredThrough(offset uint64) {
 	}
 }
 
+// GiveUp counts the frames of a session that are not safe with the history as lost to it. Only while no reader runs, and
+// when none goes on with the session.
+func (r *Ring) GiveUp() int {
+	w := &r.h.reader
+	framed := w.framed.Load()
+	lost := framed - w.stored.Load()
+	r.CountLostHistory(int(lost))
+	w.stored.Store(framed)
+	return int(lost)
+}
+
+// Late is who has not settled the oldest frame whose room is in use: the history, or a target by its place.
+func (x *Receiver) Late() (target int, history bool) {
+	oldest := x.unsettled()
+	for i, m := range x.marks {
+		if m.Load() == oldest {
+			return i - 1, i == 0
+		}
+	}
+	return 0, true // unsettled is the least of the marks, which only grow
+}
+
 // Stored notes that the history has all frames before number n, or never will.
 func (x *Receiver) Stored(n uint64) { raise(x.marks[0], n) }
 

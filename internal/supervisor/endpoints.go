@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -71,15 +70,15 @@ func (s *Supervisor) answerStatus(r micro.Request) {
 
 // status puts together what is known now. Nobody is asked who could keep it waiting for long.
 func (s *Supervisor) status() ipc.Status {
-	look(s.ports)
+	look(s.ports, s.queues.ask())
 	ports, workers := s.board.read()
 	status := ipc.Status{
 		Name: s.config.Name, Version: s.options.Version, PID: os.Getpid(), Ready: true,
 		UptimeSeconds: time.Since(s.started).Seconds(), Broker: ipc.BrokerStatus{URL: s.broker.URL()},
 		Ports: ports, Workers: workers,
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
+	status.Broker.Store, status.Broker.StoreError = s.broker.Store()
+	waiting := s.queues.known()
 	working := map[string]bool{}
 	for _, w := range workers {
 		working[w.Name] = w.State == ipc.WorkerRunning
@@ -88,9 +87,7 @@ func (s *Supervisor) status() ipc.Status {
 		p, r := &ports[i], s.ports[i].memory.ring
 		p.Rx = ipc.RxStatus(r.Rx())
 		tx := r.Tx()
-		p.Tx = ipc.TxStatus{Bytes: tx.Bytes, Frames: tx.Frames, Expired: tx.Expired}
-		// A queue that cannot be asked now counts as empty: status must not fail for it.
-		p.Tx.Queued, _ = s.broker.Queued(ctx, p.Name)
+		p.Tx = ipc.TxStatus{Bytes: tx.Bytes, Frames: tx.Frames, Queued: waiting[p.Name], Expired: tx.Expired, LostHistory: tx.LostHistory}
 		if p.State == ipc.Open && !(working[readerOf(p.Name)] && working[writerOf(p.Name)]) {
 			status.Ready = false
 		}

@@ -14,8 +14,8 @@ type line struct {
 	calls chan func()
 }
 
-// lookLimit is how long status waits for drivers to tell how their lines stand. One that takes longer is not waited
-// for again until it has answered.
+// lookLimit is how long status waits for drivers to tell how their lines stand, and for the store to tell how long queues
+// are. Who takes longer is not waited for again until he has answered.
 const lookLimit = 50 * time.Millisecond
 
 func newLine() *line { return &line{make(chan func())} }
@@ -76,11 +76,10 @@ type held struct {
 	line    serialio.LineSettings // in force; only calls of the port's line touch it
 }
 
-// look notes on the board how the lines of all open ports stand now, or before long.
-func look(ports []*port) {
+// look notes on the board how the lines of all open ports stand now, or before long. It also waits for other looks.
+func look(ports []*port, looks ...<-chan struct{}) {
 	limit := time.NewTimer(lookLimit)
 	defer limit.Stop()
-	var looks []<-chan struct{}
 	for _, p := range ports {
 		if h := p.held.Load(); h != nil {
 			if done := p.line.try(func() { p.look(h) }); done != nil {

@@ -2,10 +2,10 @@ package supervisor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -47,6 +47,11 @@ type port struct {
 	line   *line
 	held   atomic.Pointer[held] // nil while no device is open
 	wake   chan struct{}        // holds a value when the device may have come
+	renew  chan struct{}        // holds a value when the writer is to be replaced
+
+	telling    sync.Mutex // held while the state is changed or published; guards all below
+	lossTold   uint64     // what was last published of lostHistory
+	lossLogged time.Time
 
 	device  string        // path of the device that is or was open; empty before and where usb: finds none
 	closing chan struct{} // closed when the last device is closed, which may be long after it was let go
@@ -56,6 +61,18 @@ type port struct {
 func (p *port) wakeUp() {
 	select {
 	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// renewWriter has the writer, if there is one, finish the frame in hand, and another take over. A writer without a queue
+// does not depend on the store.
+func (p *port) renewWriter() {
+	if p.broker.Target(p.config.Name).Stream == "" {
+		return
+	}
+	select {
+	case p.renew <- struct{}{}:
 	default:
 	}
 }
@@ -221,6 +238,8 @@ func (p *port) close(device *serialio.Port) (wait func()) {
 // enter notes a change of state, tells everybody and keeps it in the history. Nobody is told when only the words for a
 // missing device change.
 func (p *port) enter(state ipc.State, session, problem string) {
+	p.telling.Lock()
+	defer p.telling.Unlock()
 	now := time.Now().UTC()
 	changed := false
 	p.board.port(p.config.Name, func(s *ipc.PortStatus) {
@@ -253,13 +272,5 @@ func (p *port) enter(state ipc.State, session, problem string) {
 		attrs = append(attrs, "error", problem)
 	}
 	p.log.Log(context.Background(), level, "port", attrs...)
-	payload, err := json.Marshal(ipc.PortState{
-		Port: p.config.Name, State: state, Time: now, Device: p.deviceName(), Session: session, Error: problem,
-	})
-	if err == nil {
-		err = p.broker.PublishState(p.config.Name, payload, now)
-	}
-	if err != nil {
-		p.log.Warn("the state of a port was not published", "port", p.config.Name, "error", err)
-	}
+	p.publishState()
 }

@@ -108,10 +108,14 @@ func waitFor(group *sync.WaitGroup, stop <-chan struct{}, limit time.Duration) {
 const drains = 3
 
 // drain publishes what was received in a session, where the reader was killed in the moment in which the session ended. It
-// is a reader like any other, whose device has nothing more to say.
+// is a reader like any other, whose device has nothing more to say. What the history does not take then is counted.
 func (p *port) drain(session string) {
+	if session == "" {
+		return
+	}
+	defer p.giveUp()
 	for range drains {
-		if session == "" || !p.memory.pending(len(p.config.ForwardTo)) {
+		if state, _ := p.broker.Store(); state != ipc.StoreOK || !p.memory.pending(len(p.config.ForwardTo)) {
 			return
 		}
 		silent, err := os.OpenFile(os.DevNull, os.O_RDWR|unix.O_NONBLOCK, 0)
@@ -127,6 +131,16 @@ func (p *port) drain(session string) {
 		}
 		ended := worker.endsWithin(stopTimeout) || worker.stop(0)
 		p.revoke(readerOf(p.config.Name), ended)
+	}
+}
+
+// giveUp counts the frames of a session that is over and that the history lacks.
+func (p *port) giveUp() {
+	if p.history == "" {
+		return
+	}
+	if n := p.memory.ring.GiveUp(); n > 0 {
+		p.log.Warn("frames were received last that the history did not take", "port", p.config.Name, "frames", n)
 	}
 }
 
@@ -155,7 +169,11 @@ func (p *port) writer(session string, device *serialio.Port) *builtin {
 		settled = time.Now().Add(p.config.Settle)
 	}
 	queue := p.broker.Target(p.config.Name)
-	return p.builtin(name, func(ctx context.Context) (*process, error) {
+	b := p.builtin(name, func(ctx context.Context) (*process, error) {
+		select {
+		case <-p.renew: // as is about to happen
+		default:
+		}
 		// What the predecessor had in its hands comes first.
 		if err := p.rewind(ctx); err != nil {
 			return nil, err
@@ -164,6 +182,8 @@ func (p *port) writer(session string, device *serialio.Port) *builtin {
 		spec := ipc.Spec{Session: session, Queue: &queue, NotBefore: settled}
 		return p.launch(name, p.programs.writer, grants, spec, p.config.TxFraming, p.memory.tx, device.LendWriter)
 	})
+	b.renew = p.renew
+	return b
 }
 
 // rewind has the queue begin with the first frame that was not taken out of it. Of those that were written and are in it

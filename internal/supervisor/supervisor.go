@@ -42,6 +42,7 @@ type Supervisor struct {
 	broker   *broker.Broker
 	handover *handover
 	ports    []*port // in the config's order
+	queues   *queues
 }
 
 // Run runs a gateway until ctx ends, then stops everything in order. It must be called on the main goroutine, locked to
@@ -93,6 +94,7 @@ func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *spawner, 
 	}
 	defer s.broker.Shutdown()
 	s.handover = newHandover(s.log)
+	s.queues = &queues{broker: s.broker, waiting: map[string]uint64{}}
 	if err := s.preparePorts(spawner, hangups, programs); err != nil {
 		return err
 	}
@@ -106,13 +108,15 @@ func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *spawner, 
 	}
 	s.log.Info("ready", "name", s.config.Name, "broker", s.broker.URL(), "state_dir", folder.path, "ports", len(s.ports))
 	if s.options.Ready != nil {
-		s.options.Ready(ipc.BrokerStatus{URL: s.broker.URL()})
+		s.options.Ready(ipc.BrokerStatus{URL: s.broker.URL(), Store: ipc.StoreOK})
 	}
 	stopping := context.AfterFunc(ctx, func() { s.log.Info("stopping") })
 	defer stopping()
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return hangups.Run(running) })
 	group.Go(func() error { return s.watchDevices(running) })
+	group.Go(func() error { return s.broker.Watch(running, s.storeMended) })
+	group.Go(func() error { return s.watchLosses(running) })
 	group.Go(func() error { return newExpiry(s.broker, s.ports, s.log).Run(running) })
 	for _, p := range s.ports {
 		group.Go(func() error { return p.line.Run(running) })
@@ -121,6 +125,15 @@ func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *spawner, 
 	err = group.Wait()
 	s.log.Info("stopped")
 	return err
+}
+
+// storeMended has writers ask for frames again, as the store has forgotten that they had, and tells the history what it may
+// have missed.
+func (s *Supervisor) storeMended() {
+	for _, p := range s.ports {
+		p.renewWriter()
+		p.tellAgain()
+	}
 }
 
 // watchDevices has ports that wait for their device look again as soon as one may have come. Without it they still look
@@ -164,12 +177,14 @@ func (s *Supervisor) preparePorts(spawner *spawner, hangups *serialio.HangupWatc
 		p := &port{
 			config: c, txFramings: txFramings, history: s.broker.HistoryStream(), broker: s.broker, spawner: spawner, hangups: hangups,
 			programs: programs, board: s.board, log: s.log, handover: s.handover, memory: memory, line: newLine(), wake: make(chan struct{}, 1),
+			renew: make(chan struct{}, 1),
 		}
 		s.board.addPort(ipc.PortStatus{
 			Name: c.Name, Device: p.deviceName(), State: ipc.Closed, Line: c.Settings.Line.String(), Framing: framing,
 		}, s.started)
 		p.inherited, p.inheritedSession = s.handover.device(c, memory)
 		s.ports = append(s.ports, p)
+		s.queues.ports = append(s.queues.ports, c.Name)
 	}
 	s.handover.finish()
 	return nil

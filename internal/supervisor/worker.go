@@ -28,6 +28,8 @@ type builtin struct {
 	gone func()
 	// ready is called when it is ready for the first time.
 	ready func()
+	// renew holds a value when the process is to end and another to be started. Nil: never.
+	renew <-chan struct{}
 }
 
 // Run keeps the worker alive until ctx ends, and returns when its process has.
@@ -45,6 +47,7 @@ func (b *builtin) Run(ctx context.Context) error {
 			b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.State, s.PID = ipc.WorkerBackoff, 0 })
 			select {
 			case <-ctx.Done():
+			case <-b.renew:
 			case <-time.After(wait):
 			}
 		}
@@ -78,12 +81,11 @@ func (b *builtin) live(ctx context.Context) (wait time.Duration, again bool) {
 			b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.State = ipc.WorkerRunning })
 			b.ready()
 		case <-ctx.Done():
-			b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.State = ipc.WorkerStopping })
-			if !p.stop(stopTimeout) {
-				b.log.Error("worker does not end, the device's driver holds it", "worker", b.name, "pid", p.Pid)
-			}
-			b.note(p)
+			b.end(p)
 			return 0, false
+		case <-b.renew:
+			b.end(p)
+			return 0, true
 		case <-p.exited:
 			b.note(p)
 			lived := time.Since(p.started)
@@ -98,6 +100,15 @@ func (b *builtin) live(ctx context.Context) (wait time.Duration, again bool) {
 			return wait, true
 		}
 	}
+}
+
+// end has a process end.
+func (b *builtin) end(p *process) {
+	b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.State = ipc.WorkerStopping })
+	if !p.stop(stopTimeout) {
+		b.log.Error("worker does not end, the device's driver holds it", "worker", b.name, "pid", p.Pid)
+	}
+	b.note(p)
 }
 
 // note keeps how a process ended, which its credentials do not survive.

@@ -123,7 +123,8 @@ func (w *writer) connect(ctx context.Context, helpers *errgroup.Group) error {
 		return err
 	}
 	if w.Spec.History != "" {
-		if w.history, err = publish.New(w.traffic, w.Log, w.acks.settle); err != nil {
+		lost := publish.GiveUpAfter(publish.LongestWait, w.Ring.CountLostSent)
+		if w.history, err = publish.New(w.traffic, w.Log, w.acks.settle, lost, publish.RepeatOn(w.Subjects.Again), publish.Window(untoldMost)); err != nil {
 			return err
 		}
 		helpers.Go(func() error { return w.history.Run(ctx) })
@@ -131,6 +132,10 @@ func (w *writer) connect(ctx context.Context, helpers *errgroup.Group) error {
 	}
 	return nil
 }
+
+// untoldMost is how many frames may be written and not be in the history. Each keeps its place in the queue meanwhile, which
+// hands out 1,024 and no more until some are acknowledged; of these the writer prefetches some.
+const untoldMost = 512
 
 // resume finishes the frame that a predecessor had in hand, and tells of it.
 func (w *writer) resume() error {

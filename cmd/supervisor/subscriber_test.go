@@ -1,0 +1,75 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+// deafSubscriber subscribes to what the port receives and reads nothing of it, without a client library, which would.
+func (g *gateway) deafSubscriber(t *testing.T) {
+	t.Helper()
+	env := g.env(t, "tap")
+	address, err := url.Parse(env["NATS_URL"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", address.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.(*net.TCPConn).SetReadBuffer(4096); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(conn, `CONNECT {"user":%q,"pass":%q,"verbose":false,"headers":true}`+"\r\nSUB serial.gps.rx 1\r\nPING\r\n", env["NATS_USER"], env["NATS_PASSWORD"])
+	for lines := bufio.NewReader(conn); ; {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatalf("the broker does not let it subscribe: %v", err)
+		}
+		if strings.HasPrefix(line, "PONG") {
+			return
+		}
+	}
+}
+
+// A subscriber that never reads slows nobody down, whatever waits for it.
+func TestDeafSubscriber(t *testing.T) {
+	g := startGateway(t)
+	live := g.liveTap(t)
+	const lines = 80000
+	total := 0
+	flood := func() time.Duration {
+		begun := time.Now()
+		for range lines / 20 {
+			var said bytes.Buffer
+			for range 20 {
+				fmt.Fprintf(&said, "line %d %s\n", total, strings.Repeat(".", 1000))
+				total++
+			}
+			if _, err := g.device.Write(said.Bytes()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		waitUntil(t, "a tap has everything", func() bool { n, _ := live.seen(); return n == total })
+		return time.Since(begun)
+	}
+	alone := flood()
+	g.deafSubscriber(t)
+	beside := flood()
+	t.Logf("%d lines of 1 kB: %s without, %s beside a subscriber that does not read", lines, alone.Round(time.Millisecond), beside.Round(time.Millisecond))
+	if limit := 2*alone + busyGap; beside > limit {
+		t.Errorf("beside a subscriber that does not read it took %s, want at most %s", beside, limit)
+	}
+	waitUntil(t, "it is cut off", func() bool { return strings.Contains(g.errors.String(), "a client that does not keep up is cut off") })
+	g.wantCounted(t, total)
+}

@@ -1,0 +1,231 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/sys/unix"
+
+	"github.com/serialvisor/serialvisor/internal/ipc"
+)
+
+// A stream that could not be written once stores nothing any more, even when there is room again, and says so to nobody:
+// its publishers have no answer. The server's health check knows. What helps is to shut JetStream down within the running
+// server and start it again, which no client's connection notices.
+
+const (
+	// storeLook is how often the store is looked at.
+	storeLook = time.Second
+	// storeAnswer is how long the store may take over a look: it waits for a write that is under way.
+	storeAnswer = 2 * time.Second
+	// mendFirst and mendCap are how soon and how often a store that does not last is mended again.
+	mendFirst = time.Second
+	mendCap   = 2 * time.Minute
+	// lasting is how long a store must have worked to count as mended.
+	lasting = time.Minute
+)
+
+// store is what is known of the store.
+type store struct {
+	// asked is held for reading by who asks JetStream for anything, and for writing while it is started again.
+	asked sync.RWMutex
+
+	mu      sync.Mutex // guards all below
+	state   ipc.StoreState
+	problem string
+}
+
+// Store says how the store stands, and why it does not store.
+func (b *Broker) Store() (state ipc.StoreState, problem string) {
+	b.store.mu.Lock()
+	defer b.store.mu.Unlock()
+	return b.store.state, b.store.problem
+}
+
+// verdict is what a look at the store has found out.
+type verdict struct {
+	state   ipc.StoreState
+	problem string
+	mended  bool
+}
+
+// Watch looks after the running server until ctx ends. It notices within a second or two that the store has stopped
+// storing, and starts it again when it can be written; then it calls mended, as those that wait for messages from a
+// consumer must ask again. It cuts off clients that do not keep up.
+func (b *Broker) Watch(ctx context.Context, mended func()) error {
+	tick := time.NewTicker(storeLook)
+	defer tick.Stop()
+	attempts := &attempts{}
+	looked := make(chan verdict, 1)
+	var looking time.Time // since when; zero: not
+	for {
+		select {
+		case <-ctx.Done():
+			if !looking.IsZero() {
+				select {
+				case <-looked:
+				case <-time.After(storeAnswer): // the disk hangs, and it with it
+				}
+			}
+			return nil
+		case <-tick.C:
+			b.cutLaggards()
+			if looking.IsZero() {
+				looking = time.Now()
+				go func() { looked <- b.look(ctx, attempts) }() // waited for here
+			} else if state, _ := b.Store(); state == ipc.StoreOK && time.Since(looking) > storeAnswer {
+				b.note(verdict{state: ipc.StoreFailed, problem: fmt.Sprintf("the disk under %s does not answer", b.storeDir())})
+			}
+		case v := <-looked:
+			looking = time.Time{}
+			b.note(v)
+			if v.mended {
+				mended()
+			}
+		}
+	}
+}
+
+// note keeps a verdict and logs a change.
+func (b *Broker) note(v verdict) {
+	b.store.mu.Lock()
+	before := b.store.state
+	b.store.state, b.store.problem = v.state, v.problem
+	b.store.mu.Unlock()
+	switch {
+	case v.state == before:
+	case v.state == ipc.StoreOK:
+		b.opts.Log.Info("history and queues store again", "folder", b.storeDir())
+	default:
+		b.opts.Log.Error("history and queues do not store; live traffic goes on", "store", string(v.state), "folder", b.storeDir(), "error", v.problem,
+			"remedy", remedies[v.state])
+	}
+}
+
+// remedies say what helps. Nothing has to be restarted.
+var remedies = map[ipc.StoreState]string{
+	ipc.StoreFull:   "make room there, and see that history.max_bytes fits; it goes on by itself",
+	ipc.StoreFailed: "see to the disk; it goes on by itself",
+}
+
+// attempts are those to mend the store.
+type attempts struct {
+	last time.Time // when it was mended, or that was tried
+	wait time.Duration
+}
+
+// due says whether to try now.
+func (a *attempts) due(now time.Time) bool { return now.Sub(a.last) >= a.wait }
+
+// begin notes an attempt, from whose end on the next one waits the longer the more often it has failed lately.
+func (a *attempts) begin(now time.Time) {
+	if a.wait == 0 || now.Sub(a.last) > a.wait+lasting {
+		a.wait = mendFirst
+	} else {
+		a.wait = min(2*a.wait, mendCap)
+	}
+	a.last = now
+}
+
+// look asks how the store is and mends it if that may help. A disk that hangs keeps it waiting.
+func (b *Broker) look(ctx context.Context, a *attempts) verdict {
+	problem := b.storeProblem()
+	if problem == "" {
+		return verdict{state: ipc.StoreOK}
+	}
+	v := verdict{state: ipc.StoreFailed, problem: problem}
+	if isFull(problem) {
+		v.state = ipc.StoreFull
+	}
+	if err := b.room(); err != nil {
+		v.problem = fmt.Sprintf("%s; %v", problem, err)
+		return v
+	}
+	if now := time.Now(); a.due(now) {
+		a.begin(now)
+		if err := b.mend(ctx); err != nil {
+			v.problem = fmt.Sprintf("%s; start it again: %v", problem, err)
+			return v
+		}
+		if b.storeProblem() == "" {
+			return verdict{state: ipc.StoreOK, mended: true}
+		}
+	}
+	return v
+}
+
+// storeProblem is what the server says against its streams on files, or empty.
+func (b *Broker) storeProblem() string {
+	for _, s := range b.onFiles() {
+		h := b.server.Healthz(&server.HealthzOptions{Account: string(s.account), Stream: s.name})
+		if h.StatusCode == http.StatusOK {
+			continue
+		}
+		if _, problem, ok := strings.Cut(h.Error, "write error: "); ok {
+			return problem
+		}
+		return h.Error
+	}
+	return ""
+}
+
+// streamOn is a stream with its account.
+type streamOn struct {
+	account Account
+	name    string
+}
+
+// onFiles lists the streams that need the disk.
+func (b *Broker) onFiles() (list []streamOn) {
+	if h := b.opts.History; !h.Off && !h.Memory {
+		list = append(list, streamOn{Traffic, b.subjects.History()})
+	}
+	for _, s := range b.plan {
+		if !s.limits.Memory {
+			list = append(list, streamOn{Control, s.name})
+		}
+	}
+	return list
+}
+
+func isFull(problem string) bool {
+	return strings.Contains(problem, unix.ENOSPC.Error()) || strings.Contains(problem, unix.EDQUOT.Error())
+}
+
+func (b *Broker) storeDir() string { return filepath.Join(b.opts.StateDir, "store") }
+
+const (
+	// roomNeeded is how much must be free for the store to be started again: it would else be full again at once.
+	roomNeeded = 4 << 20
+	// roomTried is how much of it is tried, as a quota shows only then.
+	roomTried = 1 << 20
+)
+
+// room returns an error if the store's folder has no room or cannot be written.
+func (b *Broker) room() error {
+	dir := b.storeDir()
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return fmt.Errorf("look for room in %s: %w", dir, err)
+	}
+	if free := fs.Bavail * uint64(fs.Bsize); free < roomNeeded {
+		return fmt.Errorf("%d KiB are free of %d", free>>10, fs.Blocks*uint64(fs.Bsize)>>10)
+	}
+	f, err := os.CreateTemp(dir, "room-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(f.Name()) }()
+	_, err = f.Write(make([]byte, roomTried))
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}

@@ -1,0 +1,9 @@
+package publish
+
+import "time"
+
+// Patience makes a publisher in a test wait less before it sends a message again.
+func Patience(d time.Duration) Option { return func(p *Publisher) { p.patience = d } }
+
+// WindowMessages is how many messages may be under way.
+const WindowMessages = windowMessages
