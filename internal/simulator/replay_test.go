@@ -94,7 +94,10 @@ func TestReplay(t *testing.T) {
 	if took := time.Since(opened); took < 100*time.Millisecond {
 		t.Errorf("what came a second later was played after %v at ten times the speed", took)
 	}
-	write(t, port, everyByte(400)) // more than fits if nobody took it
+	// More than fits if nobody took it.
+	if _, err := port.Write(everyByte(400)); err != nil {
+		t.Fatalf("what is sent to the device is not taken: %v", err)
+	}
 	s.await(t, Ended)
 	expect(t, port, []byte("\x13\xff"))
 	select {
