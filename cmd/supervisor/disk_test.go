@@ -250,6 +250,32 @@ func TestFullDiskAndASessionEnds(t *testing.T) {
 	g.wantCounted(t, said)
 }
 
+// TestFullDiskAndAReaderIsKilled kills the reader while the disk is full, under a tap that follows the history.
+func TestFullDiskAndAReaderIsKilled(t *testing.T) {
+	g, dir := startOnDisk(t)
+	nc := g.connect(t, "tap")
+	live := g.liveTap(t)
+	follower := g.tap(t, "gps", "--since", "1m")
+	free := fill(t, dir, 3<<20)
+	stop := g.talk(t, 100)
+	g.storeState(t, nc, ipc.StoreFull)
+	awaitLoss(t, nc, 1000)
+	g.killAgainAndAgain(t, "gps/reader", 2)
+	awaitLoss(t, nc, statusOf(t, nc).Ports[0].Rx.LostHistory+6000)
+	free()
+	g.storeState(t, nc, ipc.StoreOK)
+	said := stop()
+	waitUntil(t, "the live tap has everything", func() bool { n, _ := live.seen(); return n == said })
+	if pause := live.pause(); pause > liveGap+busyGap {
+		t.Errorf("live traffic paused for %s, want at most %s", pause, liveGap)
+	}
+	g.wantCounted(t, said)
+	if _, err := g.device.Write([]byte("after the outage\n")); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "a tap from before follows again", func() bool { return strings.Contains(follower.String(), "after the outage") })
+}
+
 // TestSendingWithAFullDisk sends more than a queue hands out before something is acknowledged, while the history does not
 // take what was sent.
 func TestSendingWithAFullDisk(t *testing.T) {
