@@ -24,7 +24,7 @@ const (
 	// storeLook is how often the store is looked at.
 	storeLook = time.Second
 	// storeAnswer is how long the store may take over a look: it waits for a write that is under way.
-	storeAnswer = 2 * time.Second
+	storeAnswer = 1500 * time.Millisecond
 	// mendFirst and mendCap are how soon and how often a store that does not last is mended again.
 	mendFirst = time.Second
 	mendCap   = 2 * time.Minute
