@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // buildCrashing builds programs whose workers can be killed at named points, see internal/crash.
@@ -51,7 +54,7 @@ func crashPoints(t *testing.T) (points []string) {
 func TestKilledAtEachPoint(t *testing.T) {
 	programs := buildCrashing(t)
 	points := crashPoints(t)
-	if len(points) < 14 {
+	if len(points) < 17 {
 		t.Fatalf("the sources name the points %q only", points)
 	}
 	folder := t.TempDir()
@@ -61,7 +64,39 @@ func TestKilledAtEachPoint(t *testing.T) {
 		nc := g.connect(t, "send")
 		var said, sent, heard bytes.Buffer
 		number := 0
-		exchange := func() {
+		// request asks the device, which answers what has come to it, and says whether that came back.
+		request := func() bool {
+			t.Helper()
+			takeAll(t, g, &heard, sent.Len(), 0)
+			g.await(t, "nothing of before is left to be received", func(p portNumbers) bool { return p.Rx.Bytes == uint64(said.Len()) })
+			number++
+			frame, answer := fmt.Sprintf("ask %d\n", number), fmt.Sprintf("re: %d", number)
+			answered := make(chan bool, 1)
+			go func() {
+				for {
+					m, err := nc.Request("serial.gps.request", []byte(frame), 3*time.Second)
+					if !errors.Is(err, nats.ErrNoResponders) { // then there is a writer
+						answered <- err == nil && string(m.Data) == answer
+						return
+					}
+					pause()
+				}
+			}()
+			for over := false; !over && heard.Len() == sent.Len(); {
+				over = len(answered) > 0
+				takeAll(t, g, &heard, sent.Len(), len(frame))
+			}
+			if heard.Len() > sent.Len() {
+				sent.WriteString(frame)
+				said.WriteString(answer + "\n")
+				time.Sleep(50 * time.Millisecond) // a device takes its time, and the writer waits
+				if _, err := g.device.Write([]byte(answer + "\n")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return <-answered
+		}
+		exchange := func() (answered bool) {
 			t.Helper()
 			for range 3 {
 				number++
@@ -89,6 +124,7 @@ func TestKilledAtEachPoint(t *testing.T) {
 					}
 				}
 			}
+			answered = request()
 			takeAll(t, g, &heard, sent.Len(), 0)
 			if !bytes.Equal(heard.Bytes(), sent.Bytes()) {
 				t.Fatalf("the device has got %d bytes that are not the %d sent; from %q on", heard.Len(), sent.Len(), firstDifference(heard.Bytes(), sent.Bytes()))
@@ -96,14 +132,20 @@ func TestKilledAtEachPoint(t *testing.T) {
 			g.await(t, "all is counted", func(p portNumbers) bool {
 				return p.Rx.Bytes == uint64(said.Len()) && p.Tx.Bytes == uint64(sent.Len()) && p.Tx.Queued == 0
 			})
+			return answered
 		}
-		exchange()
+		if !exchange() {
+			t.Fatalf("queue: %s: a request was not answered", queue)
+		}
 		for _, point := range points {
 			file := filepath.Join(folder, point)
 			if err := os.WriteFile(file, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			exchange()
+			// A writer that dies answers nobody; a reader's death goes unnoticed.
+			if answered := exchange(); !answered && strings.HasPrefix(point, "rx-") {
+				t.Errorf("queue: %s: killed at %s: the request was not answered", queue, point)
+			}
 			if _, err := os.Stat(file); err == nil {
 				t.Errorf("queue: %s: no worker came by %s", queue, point)
 				_ = os.Remove(file)

@@ -87,7 +87,7 @@ func root() *cobra.Command {
 	c.PersistentFlags().StringVar(&p.config, "config", "", "configuration `FILE` (default ./serialvisor.yaml, then /etc/serialvisor/serialvisor.yaml)")
 	c.PersistentFlags().StringVar(&p.stateDir, "state-dir", "", "state `FOLDER` (default: state_dir of the config, else a system folder)")
 	c.AddCommand(runCommand(p), demoCommand(p), checkCommand(p), statusCommand(p), envCommand(p), tapCommand(p), sendCommand(p),
-		controlCommand(p), exportCommand(p), replayCommand(), portsCommand(p), doctorCommand(p))
+		requestCommand(p), controlCommand(p), exportCommand(p), replayCommand(), portsCommand(p), doctorCommand(p))
 	return c
 }
 

@@ -15,7 +15,7 @@ import (
 //
 //	start NAME COMMAND...       starts a program
 //	finish NAME [SIGNAL [CODE]] sends it a signal, such as TERM, and waits until it ends with CODE (0); a signal that
-//	                            kills it gives 128 and its number, as in a shell. Without SIGNAL it only waits.
+//	                            kills it gives 128 and its number, as in a shell. Without SIGNAL, or with NONE, it only waits.
 
 type processesKey struct{}
 
@@ -69,7 +69,7 @@ func finish(ts *testscript.TestScript, _ bool, args []string) {
 	if !ok {
 		ts.Fatalf("no program %s was started", args[0])
 	}
-	if len(args) > 1 {
+	if len(args) > 1 && args[1] != "NONE" {
 		ts.Check(cmd.Process.Signal(signals[args[1]]))
 	}
 	want := 0

@@ -19,10 +19,10 @@ func (b *Broker) RoleGrant(role ipc.Role) Grant {
 		g.Publish = append(g.Publish, readHistory(s.History())...)
 	case ipc.RoleSend:
 		g.Account = Control
-		g.Publish = append(g.Publish, s.Tx("*"), s.Control("*"))
+		g.Publish = append(g.Publish, s.Tx("*"), s.Request("*"), s.Control("*"))
 	case ipc.RoleAdmin:
 		g.Account = Control
-		g.Publish = append(g.Publish, s.Tx("*"), s.Control("*"), s.Root+"."+ipc.Supervisor+".>", "$SRV.>", "$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST")
+		g.Publish = append(g.Publish, s.Tx("*"), s.Request("*"), s.Control("*"), s.Root+"."+ipc.Supervisor+".>", "$SRV.>", "$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST")
 		for _, q := range b.plan {
 			g.Publish = append(g.Publish, manageStream(q.name)...)
 		}
@@ -85,13 +85,14 @@ func (b *Broker) ReaderGrants(port string, forward []ipc.Target) []Grant {
 	return append(grants, g)
 }
 
-// WriterGrants are the users of a port's writer: one in CONTROL to take frames from the queue, or from senders without
-// one, and one in TRAFFIC to publish what became of them.
+// WriterGrants are the users of a port's writer: one in CONTROL to take requests, and frames from the queue, or from senders
+// without one; and one in TRAFFIC to publish what became of them.
 func (b *Broker) WriterGrants(queue ipc.Target) []Grant {
-	g := Grant{Name: queue.Port + "/writer", Password: NewPassword(), Account: Control}
+	g := Grant{
+		Name: queue.Port + "/writer", Password: NewPassword(), Account: Control, Subscribe: []string{b.subjects.Request(queue.Port)}, Answer: true,
+	}
 	if queue.Stream == "" {
-		g.Subscribe = []string{b.subjects.Tx(queue.Port)}
-		g.Answer = true
+		g.Subscribe = append(g.Subscribe, b.subjects.Tx(queue.Port))
 	} else {
 		name := queue.Stream + "." + queue.Consumer
 		g.Publish = []string{

@@ -27,11 +27,12 @@ type ControlReply struct {
 	Note string `json:"note,omitempty"`
 }
 
-// Error codes of control requests.
+// Error codes of answers.
 const (
-	CodeBadRequest  = 400 // a key or value that does not exist
+	CodeBadRequest  = 400 // a key, header or value that does not exist
 	CodeNotOpen     = 409 // the port is not open
-	CodeUnsupported = 501 // the driver does not have it, or has set something else
 	CodeFailed      = 500
-	CodeTimeout     = 504 // the driver has not answered
+	CodeUnsupported = 501 // the driver does not have it, or has set something else
+	CodeBusy        = 503 // the port is closing, or too much waits
+	CodeTimeout     = 504 // the driver or the device has not answered, or it was not the request's turn
 )

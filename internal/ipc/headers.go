@@ -20,6 +20,19 @@ const (
 // HeaderTTL says how long a frame may wait to be sent: a duration or a number of seconds, as JetStream has it.
 const HeaderTTL = "Nats-TTL"
 
+// Headers of requests, and of frames on tx.
+const (
+	HeaderTimeout = "Serial-Timeout" // how long the device has for its answer
+	HeaderFrames  = "Serial-Frames"  // how many frames the answer has; 0: none is waited for
+	HeaderUntil   = "Serial-Until"   // a regular expression that the last frame of the answer matches
+	HeaderGap     = "Serial-Gap"     // silence that ends the answer
+	HeaderSettle  = "Serial-Settle"  // before the frame is written, what comes for so long is no answer
+	HeaderLease   = "Serial-Lease"   // the token of who alone may write
+)
+
+// RequestHeaders are those that a request may have.
+var RequestHeaders = []string{HeaderTimeout, HeaderFrames, HeaderUntil, HeaderGap, HeaderSettle, HeaderLease, HeaderFlags}
+
 // Headers of error replies, as NATS micro services use them.
 const (
 	HeaderError     = "Nats-Service-Error"

@@ -32,6 +32,9 @@ func (s Subjects) Expired(port string) string { return s.Root + "." + port + ".e
 // and does not come to live taps a second time.
 func (s Subjects) Again(first string) string { return first + ".again" }
 
+// Request is where anybody with role send writes a frame and gets the device's answer.
+func (s Subjects) Request(port string) string { return s.Root + "." + port + ".request" }
+
 // Control is the request subject of a port's line: settings, modem lines, break, flush.
 func (s Subjects) Control(port string) string { return s.Root + "." + port + ".control" }
 

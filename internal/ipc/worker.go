@@ -28,8 +28,9 @@ const (
 	FDReady     = 5 // a pipe: the worker writes Ready to it, then closes it
 	FDPipeRead  = 6 // the pipe that the worker moves bytes through, non-blocking
 	FDPipeWrite = 7
-	FDBroker    = 8 // a connected socket to the broker, for the credentials in the environment
-	FDSecond    = 9 // another, for Spec.Second
+	FDBell      = 8  // an eventfd by which the reader wakes the writer
+	FDBroker    = 9  // a connected socket to the broker, for the credentials in the environment
+	FDSecond    = 10 // another, for Spec.Second
 )
 
 // Ready is what a worker writes to FDReady when it is connected and at work; the same line as in sd_notify(3).
@@ -48,8 +49,9 @@ const (
 type Spec struct {
 	Port    string          `json:"port"`
 	Session string          `json:"session"`
-	Framing json.RawMessage `json:"framing"` // a frame.Spec, which this package must not know; of the worker's direction
-	History string          `json:"history"` // the stream that stores what is published, if any
+	Framing json.RawMessage `json:"framing"`           // a frame.Spec, which this package must not know; of the worker's direction
+	Answers json.RawMessage `json:"answers,omitempty"` // writer: the same of what is received
+	History string          `json:"history"`           // the stream that stores what is published, if any
 
 	// Second is an account on the other side of the broker: for the writer TRAFFIC, where it publishes sent; for the
 	// reader CONTROL, where it forwards to. Empty if the worker has no business there.

@@ -35,6 +35,7 @@ func (r *reader) publishAll(ctx context.Context, end frame.End) error {
 		r.scanned, r.continued = 0, f.Flags&frame.Continued != 0
 		cut := r.rx.Add(f.Skip, f.Size, now, uint8(f.Flags))
 		crash.Point("rx-added")
+		r.announce(ring.WantFrames) // before it is published, so that both go on at the same time
 		if err := r.publish(ctx, cut, f.Payload); err != nil {
 			return err
 		}

@@ -174,6 +174,7 @@ func (r *reader) resume(ctx context.Context) error {
 			r.rx.StoredThrough(offset)
 		}
 	}
+	r.Bell.Ring() // it may have died between Announce and that
 	r.hold()
 	defer r.release()
 	for f := range r.rx.Unsettled {
@@ -199,6 +200,7 @@ func (r *reader) receive(ctx context.Context) error {
 			return err
 		}
 		err := r.take()
+		r.announce(ring.WantBytes)
 		end := frame.More
 		switch {
 		case errors.Is(err, serialio.ErrIdle):
@@ -237,6 +239,14 @@ func (r *reader) take() error {
 		r.rx.Piped(n)
 	}
 	return r.rx.Take(r.Pipe.Read)
+}
+
+// announce wakes the writer if it waits for what has come.
+func (r *reader) announce(news ring.Wanted) {
+	if r.Ring.Announce(news) {
+		crash.Point("rx-announced")
+		r.Bell.Ring()
+	}
 }
 
 // awaitRoom waits until there is room for more, which comes with frames that are settled. Who takes long over one does not

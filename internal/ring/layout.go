@@ -25,7 +25,7 @@ import (
 //	+32 KiB      received: rxSize bytes, byte n of the session at n % rxSize
 //	+rxSize      in hand: txSize bytes, the frame that is being written
 //
-// Words are little-endian 64 bits on every machine that Linux and Go share. Each has one writer.
+// Words are little-endian 64 bits on every machine that Linux and Go share. Each has one writer, unless something else is said.
 const (
 	pageSize   = 4096
 	indexLen   = 4224 // some more than may be under way to the history
@@ -36,7 +36,7 @@ const (
 )
 
 // magic names the layout; another one has another name.
-const magic = "SVRING01"
+const magic = "SVRING02"
 
 // noteSize is the room for the supervisor's note.
 const noteSize = 1024
@@ -90,7 +90,7 @@ type writerWords struct {
 	length  atomic.Uint64
 	fed     atomic.Uint64 // bytes of it that were put into the pipe
 	feeding atomic.Uint64 // while a write to the pipe is under way: 1 + fed before it
-	_       uint64
+	wanted  atomic.Uint64 // what a listener waits for; the reader takes it back when it has come
 
 	bytes   atomic.Uint64 // written, over all sessions
 	frames  atomic.Uint64

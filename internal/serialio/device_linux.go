@@ -95,6 +95,15 @@ func (d *Device) LineTime(n int) (time.Duration, error) {
 	return time.Duration(n) * time.Duration(halves) * time.Second / time.Duration(2*max(s.Baud, 1)), nil
 }
 
+// Unread is how many bytes the device has sent that nobody has read yet.
+func (d *Device) Unread() (int, error) {
+	n, err := unix.IoctlGetInt(d.fd, unix.TIOCINQ)
+	if err != nil {
+		return 0, fmt.Errorf("count bytes that are not read: %w", failure(err))
+	}
+	return n, nil
+}
+
 // wait returns when the device is ready for events or has hung up.
 func (d *Device) wait(events int16, idle time.Duration) error {
 	var timeout *unix.Timespec

@@ -118,7 +118,9 @@ func (h *handover) memory(c config.Port) (*memory, error) {
 	if fds := h.take(c.Name, memoryNames); fds != nil {
 		r, err := ring.Open(fds[0])
 		if err == nil && r.Fits(sizesOf(c)) {
-			return &memory{r, os.NewFile(uintptr(fds[0]), "ring "+c.Name), serialio.Pipe{R: fds[1], W: fds[2]}, serialio.Pipe{R: fds[3], W: fds[4]}}, nil
+			// Workers come with their supervisor, and so does what wakes them.
+			bell, err := serialio.NewBell()
+			return &memory{r, os.NewFile(uintptr(fds[0]), "ring "+c.Name), serialio.Pipe{R: fds[1], W: fds[2]}, serialio.Pipe{R: fds[3], W: fds[4]}, bell}, err
 		}
 		h.log.Warn("what the supervisor before has left of a port does not fit any more", "port", c.Name, "error", err)
 		closeFDs(fds)

@@ -14,6 +14,7 @@ type memory struct {
 	ring   *ring.Ring
 	file   *os.File
 	rx, tx serialio.Pipe
+	bell   serialio.Bell
 }
 
 func newMemory(c config.Port) (*memory, error) {
@@ -26,6 +27,9 @@ func newMemory(c config.Port) (*memory, error) {
 		return nil, err
 	}
 	if m.tx, err = serialio.NewPipe(); err != nil {
+		return nil, err
+	}
+	if m.bell, err = serialio.NewBell(); err != nil {
 		return nil, err
 	}
 	return m, nil

@@ -32,6 +32,7 @@ type lent struct {
 	device uintptr
 	ring   uintptr
 	pipe   serialio.Pipe
+	bell   serialio.Bell
 	broker []int // connections to it
 }
 
@@ -60,6 +61,7 @@ func launch(s *spawner, path string, env []string, l lent, log *slog.Logger) (*p
 	// In the order of ipc.FDDevice and its like.
 	files := []uintptr{
 		null.Fd(), uintptr(theirs[0]), uintptr(theirs[1]), l.device, l.ring, uintptr(theirs[2]), uintptr(l.pipe.R), uintptr(l.pipe.W),
+		uintptr(l.bell),
 	}
 	for _, fd := range l.broker {
 		files = append(files, uintptr(fd))

@@ -223,6 +223,9 @@ func (p *port) launch(name, program string, grants []broker.Grant, spec ipc.Spec
 	if spec.Framing, err = json.Marshal(framing); err != nil {
 		return nil, fmt.Errorf("port %s: framing: %w", p.config.Name, err)
 	}
+	if spec.Answers, err = json.Marshal(p.config.Framing); err != nil {
+		return nil, fmt.Errorf("port %s: framing: %w", p.config.Name, err)
+	}
 	p.broker.Grant(grants...)
 	if len(grants) > 1 {
 		spec.Second = p.broker.Credentials(grants[1])
@@ -245,7 +248,7 @@ func (p *port) launch(name, program string, grants []broker.Grant, spec ipc.Spec
 		sockets = append(sockets, fd)
 	}
 	err = lend(func(device uintptr) error {
-		worker, err = launch(p.spawner, program, env, lent{device, p.memory.file.Fd(), pipe, sockets}, p.log.With("worker", name))
+		worker, err = launch(p.spawner, program, env, lent{device, p.memory.file.Fd(), pipe, p.memory.bell, sockets}, p.log.With("worker", name))
 		return err
 	})
 	return worker, err

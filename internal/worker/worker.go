@@ -33,6 +33,7 @@ type Worker struct {
 	Device      *serialio.Device
 	Pipe        serialio.Pipe // between device and Ring
 	Ring        *ring.Ring
+	Bell        serialio.Bell // wakes the writer when something was received that it waits for
 	Log         *slog.Logger
 }
 
@@ -77,7 +78,7 @@ func fromEnviron() (*Worker, error) {
 	if w.Ring, err = ring.Open(ipc.FDRing); err != nil {
 		return nil, err
 	}
-	w.Pipe = serialio.Pipe{R: ipc.FDPipeRead, W: ipc.FDPipeWrite}
+	w.Pipe, w.Bell = serialio.Pipe{R: ipc.FDPipeRead, W: ipc.FDPipeWrite}, ipc.FDBell
 	if w.Device, err = serialio.Borrow(ipc.FDDevice); err != nil {
 		return nil, err
 	}

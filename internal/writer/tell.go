@@ -16,7 +16,11 @@ import (
 
 // tell publishes a frame on sent, as it was written. When the history has it, m is taken out of the queue; m may be nil.
 func (w *writer) tell(stream string, f ring.Sending, m jetstream.Msg) {
-	w.publish(&nats.Msg{Subject: w.Subjects.Sent(w.Spec.Port), Data: append([]byte(nil), f.Wire...), Header: ipc.OutcomeHeader(w.Spec.Port, stream, f.Seq, time.Now())}, f.Seq, m)
+	h := ipc.OutcomeHeader(w.Spec.Port, stream, f.Seq, time.Now())
+	if f.Kind == ring.Requested {
+		delete(h, ipc.HeaderQueueSeq) // it was in no queue, and must not be taken for a frame that was
+	}
+	w.publish(&nats.Msg{Subject: w.Subjects.Sent(w.Spec.Port), Data: append([]byte(nil), f.Wire...), Header: h}, f.Seq, m)
 	crash.Point("tx-told")
 }
 
@@ -75,7 +79,9 @@ func (a *acks) add(seq uint64, m jetstream.Msg) (mark uint64) {
 	defer a.mu.Unlock()
 	a.waiting = append(a.waiting, ack{seq, m})
 	a.added++
-	a.under[seq] = struct{}{}
+	if m != nil {
+		a.under[seq] = struct{}{}
+	}
 	return a.added
 }
 
@@ -122,7 +128,9 @@ func (a *acks) send() {
 			time.AfterFunc(retryAck, func() { a.settle(0) })
 			return
 		}
-		delete(a.under, a.waiting[0].seq)
+		if a.waiting[0].m != nil {
+			delete(a.under, a.waiting[0].seq)
+		}
 		a.waiting = a.waiting[1:]
 	}
 }

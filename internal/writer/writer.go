@@ -25,17 +25,22 @@ import (
 // writer is one direction of one port.
 type writer struct {
 	*worker.Worker
-	codec    frame.Codec
-	maxBytes int
-	gap      time.Duration // of silence behind each frame, or 0
+	codec     frame.Codec
+	maxBytes  int
+	gap       time.Duration // of silence behind each frame, or 0
+	answers   frame.Codec   // of what the device sends
+	delimiter []byte        // between frames that it sends; nil: there is none
 
 	stopping <-chan struct{} // closed when no further frame is to be begun
 
-	control *nats.Conn         // where frames come from
-	traffic *nats.Conn         // where is told what became of them
-	cork    worker.Cork        // of traffic
-	history *publish.Publisher // nil: nothing is stored
-	acks    *acks
+	control  *nats.Conn  // where frames and requests come from
+	replies  worker.Cork // of control
+	line     *line       // of requests
+	requests *nats.Subscription
+	traffic  *nats.Conn         // where is told what became of them
+	cork     worker.Cork        // of traffic
+	history  *publish.Publisher // nil: nothing is stored
+	acks     *acks
 
 	mu      sync.Mutex // held while a frame is in hand; guards all below
 	stopped bool
@@ -50,7 +55,7 @@ type writer struct {
 // Run writes queued frames until ctx ends or the device is gone, which is an error. Before it returns it finishes the
 // frame in hand, for which it takes at most worker.Grace; frames that it did not finish stay in the queue.
 func Run(ctx context.Context, w *worker.Worker) error {
-	wr := &writer{Worker: w, gone: make(chan struct{}), stopping: ctx.Done(), acks: newAcks(w.Log)}
+	wr := &writer{Worker: w, gone: make(chan struct{}), stopping: ctx.Done(), acks: newAcks(w.Log), line: newLine()}
 	if err := wr.run(ctx); err != nil {
 		return fmt.Errorf("port %s: %w", w.Spec.Port, err)
 	}
@@ -82,6 +87,12 @@ func (w *writer) run(ctx context.Context) error {
 		return err
 	}
 	defer stop()
+	if err := w.listenForRequests(); err != nil {
+		return err
+	}
+	helpers.Go(func() error { return w.serveRequests(background) })
+	awake := context.AfterFunc(ctx, w.Bell.Ring) // ends the wait for an answer
+	defer awake()
 	if err := w.Ready(); err != nil {
 		return err
 	}
@@ -102,6 +113,14 @@ func (w *writer) prepare() error {
 		return fmt.Errorf("framing: %w", err)
 	}
 	w.codec, w.maxBytes, w.gap, w.quiet = codec, spec.MaxBytes, spec.Gap, w.Spec.NotBefore
+	var answers frame.Spec
+	if err := json.Unmarshal(w.Spec.Answers, &answers); err != nil {
+		return fmt.Errorf("framing of answers: %w", err)
+	}
+	if w.answers, err = frame.New(answers); err != nil {
+		return fmt.Errorf("framing of answers: %w", err)
+	}
+	w.delimiter = answers.Delimiter
 	if w.inPipe, err = w.Pipe.Waiting(); err != nil {
 		return err
 	}
@@ -111,7 +130,7 @@ func (w *writer) prepare() error {
 
 func (w *writer) connect(ctx context.Context, helpers *errgroup.Group) error {
 	var err error
-	if w.control, err = w.Connect(nil); err != nil {
+	if w.control, err = w.Connect(&w.replies); err != nil {
 		return err
 	}
 	w.traffic, err = w.ConnectSecond(&w.cork, nats.ReconnectHandler(func(*nats.Conn) {
@@ -158,13 +177,16 @@ func (w *writer) resume() error {
 
 // finish lets the frame in hand get through, takes no other, and waits until all is told.
 func (w *writer) finish() error {
+	ctx, cancel := context.WithTimeout(context.Background(), worker.Grace)
+	err := w.refuseRequests(ctx)
+	cancel()
 	w.mu.Lock()
 	w.stopped = true
-	err := w.err
+	err = errors.Join(w.err, err)
 	w.mu.Unlock()
 	// At once, so that the device's name is free when it comes back.
 	_ = w.Device.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), worker.Grace)
+	ctx, cancel = context.WithTimeout(context.Background(), worker.Grace)
 	defer cancel()
 	if w.history != nil {
 		err = errors.Join(err, w.history.Flush(ctx))

@@ -1,0 +1,142 @@
+package writer
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/serialvisor/serialvisor/internal/frame"
+	"github.com/serialvisor/serialvisor/internal/ring"
+)
+
+var (
+	errLate    = errors.New("the time is over")
+	errClosing = errors.New("the port is closing")
+)
+
+// answer is what was received of one, put together from frames.
+type answer struct {
+	codec     frame.Codec
+	delimiter []byte // between frames
+	most      int    // bytes that fit into a reply
+
+	text    []byte
+	frames  int
+	start   int  // in text, of the frame that is not complete
+	between bool // a delimiter comes before the next frame
+}
+
+// add appends a frame. It returns true if one is complete with it, and that frame.
+func (a *answer) add(f ring.Heard) (whole []byte, complete bool, err error) {
+	flags := frame.Flags(f.Flags)
+	if a.between {
+		a.text = append(a.text, a.delimiter...)
+		a.start = len(a.text)
+	}
+	a.text = append(a.text, a.codec.Payload(f.Wire, flags)...)
+	if len(a.text) > a.most {
+		return nil, false, fmt.Errorf("the answer has more than the %d bytes that a message can carry", a.most)
+	}
+	a.between = flags&(frame.Partial|frame.Continued|frame.Malformed) == 0
+	if flags&frame.Continued != 0 {
+		return nil, false, nil
+	}
+	whole = a.text[a.start:]
+	a.start = len(a.text)
+	a.frames++
+	return whole, true, nil
+}
+
+// addRest appends what is no frame yet.
+func (a *answer) addRest(rest []byte) {
+	if len(rest) == 0 {
+		return
+	}
+	if a.between {
+		a.text = append(a.text, a.delimiter...)
+	}
+	a.text = append(a.text, rest[:max(0, min(len(rest), a.most-len(a.text)))]...)
+}
+
+// hear puts the answer together that a listener gets. With an error it returns what there was.
+func (w *writer) hear(l *ring.Listener, t terms, deadline time.Time) ([]byte, error) {
+	a := &answer{codec: w.answers, delimiter: w.delimiter, most: int(w.control.MaxPayload()) - replyRoom}
+	want := ring.WantFrames
+	if t.gap > 0 {
+		want = ring.WantBytes
+	}
+	head, last := l.Head(), time.Time{} // when the last byte came
+	for {
+		l.Want(want)
+		for {
+			f, ok, err := l.Next()
+			if err != nil {
+				return nil, err
+			}
+			if !ok {
+				break
+			}
+			whole, complete, err := a.add(f)
+			if err != nil {
+				return nil, err
+			}
+			if complete && (a.frames == t.frames || t.until != nil && t.until.Match(whole)) {
+				return a.text, nil
+			}
+		}
+		now := time.Now()
+		end := deadline
+		if t.gap > 0 {
+			if h := l.Head(); h != head {
+				head, last = h, now
+			}
+			if silent := last.Add(t.gap); !last.IsZero() && silent.Before(end) {
+				end = silent
+			}
+		}
+		if now.Before(end) && !w.isStopping() {
+			if err := w.Bell.Wait(end.Sub(now)); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if end != deadline {
+			// The reader may have had no time yet to take what has come.
+			if n, err := w.Device.Unread(); err == nil && n > 0 {
+				last = now
+				continue
+			}
+		}
+		rest, ok, err := l.Rest()
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			continue
+		}
+		if end != deadline && len(a.text)+len(rest) == 0 {
+			last = time.Time{} // what came belongs to what was there before
+			continue
+		}
+		a.addRest(rest)
+		switch {
+		case w.isStopping():
+			return a.text, errClosing
+		case end == deadline:
+			return a.text, errLate
+		}
+		return a.text, nil
+	}
+}
+
+// replyRoom is what a reply needs beside its text.
+const replyRoom = 2 << 10
+
+func (w *writer) isStopping() bool {
+	select {
+	case <-w.stopping:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,171 @@
+package writer
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/serialvisor/serialvisor/internal/ipc"
+)
+
+// Limits of what waits for its turn on one port. One request always may, however long.
+const (
+	waitingRequests = 1024
+	waitingBytes    = 16 << 20
+)
+
+// request is one that a client has made.
+type request struct {
+	terms
+	m     *nats.Msg
+	stage atomic.Int32
+	timer *time.Timer // ends the stages in which it waits for others
+}
+
+// Stages of a request.
+const (
+	inLine  = iota // waits for its turn; its time is limited
+	writing        // its frame is with the device's driver; its time is limited
+	begun          // it is being served by who has it, who minds the time
+	over           // it was answered
+)
+
+// enter moves a request from one stage to another, unless its time is over.
+func (r *request) enter(from, to int32) bool { return r.stage.CompareAndSwap(from, to) }
+
+// line is where requests wait for their turn, in order of arrival.
+type line struct {
+	arrived chan struct{} // holds a token after one has come
+
+	mu      sync.Mutex // guards all below
+	waiting []*request
+	bytes   int
+	closed  bool // nobody may wait any more
+}
+
+func newLine() *line { return &line{arrived: make(chan struct{}, 1)} }
+
+// add has a request wait, or says why it cannot.
+func (l *line) add(r *request) (refusal string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch n := len(l.waiting); {
+	case l.closed:
+		return "the port is closing"
+	case n == waitingRequests, n > 0 && l.bytes+len(r.m.Data) > waitingBytes:
+		return fmt.Sprintf("%d requests wait already", n)
+	}
+	l.waiting = append(l.waiting, r)
+	l.bytes += len(r.m.Data)
+	select {
+	case l.arrived <- struct{}{}:
+	default:
+	}
+	return ""
+}
+
+// close has nobody wait any more, and returns those who did.
+func (l *line) close() []*request {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	left := l.waiting
+	l.waiting = nil
+	return left
+}
+
+// next takes the first that waits; nil: none does.
+func (l *line) next() *request {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.waiting) == 0 {
+		return nil
+	}
+	r := l.waiting[0]
+	l.waiting[0] = nil
+	l.waiting = l.waiting[1:]
+	l.bytes -= len(r.m.Data)
+	return r
+}
+
+// leave takes one out that waits no longer.
+func (l *line) leave(r *request) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if i := slices.Index(l.waiting, r); i >= 0 {
+		l.waiting = slices.Delete(l.waiting, i, i+1)
+		l.bytes -= len(r.m.Data)
+	}
+}
+
+// listenForRequests takes requests from now on.
+func (w *writer) listenForRequests() error {
+	var parser termsParser
+	sub, err := w.control.Subscribe(w.Subjects.Request(w.Spec.Port), func(m *nats.Msg) { w.admit(&parser, m) })
+	if err == nil {
+		err = w.control.Flush()
+	}
+	if err != nil {
+		return fmt.Errorf("listen for requests: %w", err)
+	}
+	w.requests = sub
+	return nil
+}
+
+// refuseRequests takes none any more, and refuses those that wait and those that are on their way.
+func (w *writer) refuseRequests(ctx context.Context) error {
+	for _, r := range w.line.close() {
+		w.give(r, ipc.CodeBusy, nil, "nothing was written: the port is closing")
+	}
+	// What the broker has sent before it knows is here with its answer to the flush.
+	_ = w.requests.Drain() // fails without a connection, and then nobody is answered
+	return w.control.FlushWithContext(ctx)
+}
+
+// admit puts a request into the line.
+func (w *writer) admit(parser *termsParser, m *nats.Msg) {
+	t, err := parser.parse(m.Header)
+	if err == nil && len(m.Data) > w.maxBytes {
+		err = fmt.Errorf("it has %d bytes, more than max_bytes: %d", len(m.Data), w.maxBytes)
+	}
+	if err != nil {
+		w.refuseRequest(m, ipc.CodeBadRequest, nil, "nothing was written: %v", err)
+		return
+	}
+	r := &request{terms: t, m: m}
+	r.timer = time.AfterFunc(t.timeout, func() { w.late(r) })
+	if refusal := w.line.add(r); refusal != "" {
+		w.give(r, ipc.CodeBusy, nil, "nothing was written: %s", refusal)
+	}
+}
+
+// late answers a request whose time is over before the device had its frame.
+func (w *writer) late(r *request) {
+	switch {
+	case r.enter(inLine, over):
+		w.line.leave(r)
+		w.refuseRequest(r.m, ipc.CodeTimeout, nil, "nothing was written: it was not its turn within %s", r.timeout)
+	case r.enter(writing, over):
+		w.refuseRequest(r.m, ipc.CodeTimeout, nil,
+			"the device has not taken the whole frame within %s, as flow control may hold it up; it gets the rest as soon as it takes it, and what it answers goes to rx alone", r.timeout)
+	}
+}
+
+// serveRequests serves one after the other until ctx ends.
+func (w *writer) serveRequests(ctx context.Context) error {
+	for {
+		for r := w.line.next(); r != nil; r = w.line.next() {
+			w.serve(r)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.line.arrived:
+		}
+	}
+}
