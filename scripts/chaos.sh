@@ -6,4 +6,14 @@ cd "$(dirname "$0")/.."
 programs=$(mktemp -d)
 trap 'rm -rf "$programs"' EXIT
 go build -o "$programs/" ./cmd/supervisor ./cmd/reader ./cmd/writer ./scripts/chaos
-"$programs/chaos" -programs "$programs" "$@"
+
+# Pseudo-terminals of its own, where that is allowed: a program that waits for one of a number would open ours.
+as=()
+[ "$(id -u)" = 0 ] || as=(--user --map-current-user)
+apart=(unshare "${as[@]}" --mount --propagation private sh -c
+  'mount -t devpts -o newinstance,ptmxmode=0666 devpts /dev/pts && mount --bind /dev/pts/ptmx /dev/ptmx && exec "$@"' sh)
+if ! "${apart[@]}" true 2>/dev/null; then
+  echo "chaos: other programs can open the simulated devices, as they cannot be set apart here" >&2
+  apart=()
+fi
+"${apart[@]}" "$programs/chaos" -programs "$programs" "$@"

@@ -21,10 +21,12 @@ type actor struct {
 	past   []pastEvent
 }
 
-// pastEvent is an event that was done at a time, ns since 1970.
+// pastEvent is an event that was done, from a time to another, in ns since 1970.
 type pastEvent struct {
-	at   int64
-	text string
+	event
+	began, to int64
+	hit       bool // it was done to something
+	text      string
 }
 
 // Run does events until ctx ends, each at its time, and waits for those that last.
@@ -69,9 +71,10 @@ func (a *actor) do(e event) {
 		a.missed++
 		text += " (not there)"
 	}
-	took := time.Since(began)
-	a.past = append(a.past, pastEvent{began.UnixNano(), fmt.Sprintf("%s, done after %d ms", text, took.Milliseconds())})
-	fmt.Fprintf(a.log, "%s  %9.3f s  %s, done after %d ms\n", began.Format("15:04:05.000000"), e.at.Seconds(), text, took.Milliseconds())
+	ended := time.Now()
+	text = fmt.Sprintf("%s, done after %d ms", text, ended.Sub(began).Milliseconds())
+	a.past = append(a.past, pastEvent{e, began.UnixNano(), ended.UnixNano(), hit, text})
+	fmt.Fprintf(a.log, "%s  %9.3f s  %s\n", began.Format("15:04:05.000000"), e.at.Seconds(), text)
 }
 
 // act returns false if there was nothing to act on.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ type row struct {
 // checked is something that must hold, and why it does not.
 type checked struct {
 	what     string
+	port     string // of one; empty: of all
 	problems []problem
 }
 
@@ -66,17 +68,17 @@ func (p *phase) check(ctx context.Context) (*report, error) {
 			return nil, err
 		}
 		row := row{port: port, received: rx.finish(now)}
-		r.checks = append(r.checks, checked{"what the device of " + port.name + " said is stored once and in order", rx.problems})
+		r.checks = append(r.checks, checked{"what the device of " + port.name + " said is stored once and in order", port.name, rx.problems})
 		tx.finishSent(now)
-		r.checks = append(r.checks, checked{"what was queued for " + port.name + " is in the history as sent once and in order", tx.problems})
+		r.checks = append(r.checks, checked{"what was queued for " + port.name + " is in the history as sent once and in order", port.name, tx.problems})
 		tx.problems = nil
 		row.written = tx.compare(d.got, now)
-		r.checks = append(r.checks, checked{"what was queued for " + port.name + " came to the device once, whole and in order", tx.problems})
+		r.checks = append(r.checks, checked{"what was queued for " + port.name + " came to the device once, whole and in order", port.name, tx.problems})
 		watched := p.compareLive(&row, t, port.name, rx, tx, now)
-		r.checks = append(r.checks, checked{"a tap of " + port.name + " missed nothing", watched})
+		r.checks = append(r.checks, checked{"a tap of " + port.name + " missed nothing", port.name, watched})
 		r.rows = append(r.rows, row)
 	}
-	r.checks = append(r.checks, checked{"the supervisor of phase " + p.name + " ran, and ended when asked to", p.gateway.problems})
+	r.checks = append(r.checks, checked{"the supervisor of phase " + p.name + " ran, and ended when asked to", "", p.gateway.problems})
 	return r, nil
 }
 
@@ -102,10 +104,9 @@ func (p *phase) compareLive(row *row, t terms, port string, rx *received, tx *wr
 	}, now)
 	row.rx = l.counts
 	s := live{terms: t}
-	s.compare(p.tap.sights[subjects.Sent(port)], func(at place) (int, bool) { return slices.BinarySearch(tx.queue, at.number) },
-		func(i int) (string, int64) {
-			return fmt.Sprintf("sent sequence %d", tx.queue[i]), tx.asked[tx.sent[i]].begun
-		}, now)
+	s.compare(p.tap.sights[subjects.Sent(port)], func(at place) (int, bool) {
+		return slices.BinarySearchFunc(tx.sent, at.number, func(t telling, queue uint64) int { return cmp.Compare(t.queue, queue) })
+	}, func(i int) (string, int64) { return fmt.Sprintf("sent sequence %d", tx.sent[i].queue), tx.sent[i].at }, now)
 	row.tx = s.counts
 	return append(l.problems, s.problems...)
 }

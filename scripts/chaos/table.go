@@ -37,15 +37,19 @@ const shown = 5
 // explain prints what is wrong, and what happened around that time.
 func (r *report) explain(out io.Writer, c checked) {
 	fmt.Fprintf(out, "FAILED: %s\n", c.what)
+	printed := map[int]bool{} // events, by place
 	for i, p := range c.problems {
 		if i == shown {
 			fmt.Fprintf(out, "  and %d more\n", len(c.problems)-i)
 			break
 		}
 		fmt.Fprintf(out, "  %s  %s\n", clock(p.at), p.text)
-		for _, e := range r.phase.actor.past {
-			if e.at > p.at-int64(8*time.Second) && e.at < p.at+int64(time.Second) {
-				fmt.Fprintf(out, "      %s  %s\n", clock(e.at), e.text)
+		for k, e := range r.phase.actor.past {
+			near := e.to > p.at-int64(8*time.Second) && e.began < p.at+int64(time.Second)
+			concerns := e.hit && (!e.deed.ofPort() || c.port == "" || c.port == r.phase.ports[e.port].name)
+			if near && concerns && !printed[k] {
+				printed[k] = true
+				fmt.Fprintf(out, "      %s  %s\n", clock(e.began), e.text)
 			}
 		}
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"cmp"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -11,6 +13,8 @@ import (
 //
 //   - a frame can be cut off and come again from its beginning, and a whole one that came last can come again, where the
 //     device was unplugged, or where the supervisor ended and nobody kept descriptors: it was in hand;
+//   - where such a supervisor was killed, frames before that one can come again too, in order, which the history did not
+//     have as sent yet;
 //   - as much as a pseudo-terminal holds can be missing where the device was unplugged, or where such a supervisor was
 //     asked to end, which drops what a device has not taken.
 type written struct {
@@ -18,26 +22,33 @@ type written struct {
 	order talk
 	asked []asking
 
-	sent   []int       // numbers of frames, as the history has them
-	queue  []uint64    // their sequences
-	rank   map[int]int // place in sent, by number
-	used   int         // endings before this one explain what came already
+	told   map[int]bool // by number
+	sent   []telling    // in the order of the queue, once all is known
+	rank   map[int]int  // place in sent, by number
+	used   int          // endings before this one explain what came already
 	counts writtenCounts
+}
+
+// telling is a frame that the history has as sent.
+type telling struct {
+	n     int
+	queue uint64
+	at    int64 // when it was told, ns since 1970
 }
 
 type writtenCounts struct {
 	queued, unsure    int // acknowledged, and others of which some are in the queue
 	told, toldTwice   int // in the history as sent
+	untold            int
 	written           int // whole
 	withDevice        int // lost, and allowed to
 	again             int // whole ones that came again, and were allowed to
 	lost, doubled     int
 	garbled, disorder int
-	untold            int
 }
 
 func newWritten(t terms, order talk, asked []asking) *written {
-	w := &written{terms: t, order: order, asked: asked, rank: map[int]int{}}
+	w := &written{terms: t, order: order, asked: asked, told: map[int]bool{}, rank: map[int]int{}}
 	for _, a := range asked {
 		if a.queue > 0 {
 			w.counts.queued++
@@ -56,27 +67,27 @@ func (w *written) add(m stored) {
 		w.problem(m.at, "sent has what nobody queued: %.60q", m.payload)
 		return
 	}
-	if r, again := w.rank[n]; again {
+	if w.told[n] {
 		w.counts.toldTwice++
-		w.problem(m.at, "sent has frame %d twice, with the sequences %d and %d", n, w.queue[r], m.queue)
+		w.problem(m.at, "sent has frame %d twice, again with sequence %d", n, m.queue)
 		return
 	}
-	if k := len(w.queue); k > 0 && m.queue <= w.queue[k-1] {
+	if k := len(w.sent); k > 0 && m.queue <= w.sent[k-1].queue {
 		w.counts.disorder++
-		w.problem(m.at, "sent has sequence %d behind %d", m.queue, w.queue[k-1])
+		w.problem(m.at, "sent has sequence %d behind %d", m.queue, w.sent[k-1].queue)
 	}
 	if q := w.asked[n].queue; q != 0 && q != m.queue {
 		w.problem(m.at, "sent has sequence %d for frame %d, which was acknowledged with %d", m.queue, n, q)
 	}
-	w.rank[n] = len(w.sent)
-	w.sent, w.queue = append(w.sent, n), append(w.queue, m.queue)
+	w.told[n] = true
+	w.sent = append(w.sent, telling{n, m.queue, m.at})
 	w.counts.told++
 }
 
 // finishSent judges what sent does not have.
 func (w *written) finishSent(now int64) {
 	for n, a := range w.asked {
-		if _, told := w.rank[n]; !told && a.queue > 0 {
+		if !w.told[n] && a.queue > 0 {
 			w.counts.untold++
 			w.problem(a.begun, "sent does not have frame %d, which was acknowledged with sequence %d", n, a.queue)
 		}
@@ -84,12 +95,17 @@ func (w *written) finishSent(now int64) {
 	if w.counts.queued == 0 {
 		w.problem(now, "nothing was queued")
 	}
+	slices.SortFunc(w.sent, func(a, b telling) int { return cmp.Compare(a.queue, b.queue) })
+	for r, t := range w.sent {
+		w.rank[t.n] = r
+	}
 }
 
 // compare goes through what the device has got, after all was added that was sent.
 func (w *written) compare(got []token, now int64) writtenCounts {
-	last := -1       // rank of the last frame that came
-	var before token // what came last
+	last := -1       // rank of what came last
+	var before token // and itself
+	var end ending   // behind which frames come again
 	seen := map[int]bool{}
 	for i, t := range got {
 		w.identify(&t, last)
@@ -99,31 +115,37 @@ func (w *written) compare(got []token, now int64) writtenCounts {
 			w.problem(t.at, "the device has got %d bytes that are no frame that was sent, of frame %d: %.60q", t.bytes, t.n, t.head)
 			continue
 		}
-		moved := i > 0 && t.life != before.life
-		excused := moved || i > 0 && !w.keeps && w.ended(before, t, r <= last)
-		if before.kind == cut && i > 0 && !excused {
+		moved, ended := i > 0 && t.life != before.life, false
+		if i > 0 && !w.keeps && (before.kind == cut || r <= last) {
+			if e, ok := w.ended(before, t); ok {
+				end, ended = e, true
+			}
+		}
+		if before.kind == cut && i > 0 && !moved && !ended {
 			w.counts.garbled++
 			w.problem(before.at, "frame %d was cut off after %d bytes and frame %d follows", before.n, before.bytes, t.n)
 		}
 		switch {
-		case r > last:
+		case r > last && !seen[r]:
 			w.lose(last+1, r, before, t, moved)
-		case r == last && excused:
+		case r == last && (moved || ended):
 			if before.kind == whole {
 				w.counts.again++
 			}
-		case seen[r]:
+		case (r == last+1 || ended) && end.signal == syscall.SIGKILL && w.sent[r].at > end.sent:
+			w.counts.again++ // it was written, and the history did not know
+		case seen[r] && before.n >= 0:
 			w.counts.doubled++
-			w.problem(t.at, "frame %d (queue %d) comes again behind frame %d (queue %d)", t.n, w.queue[r], before.n, w.queue[last])
+			w.problem(t.at, "frame %d (queue %d) comes again behind frame %d (queue %d)", t.n, w.sent[r].queue, before.n, w.sent[last].queue)
 		default:
 			w.counts.disorder++
-			w.problem(t.at, "frame %d (queue %d) comes behind frame %d (queue %d)", t.n, w.queue[r], before.n, w.queue[last])
+			w.problem(t.at, "frame %d (queue %d) comes behind frame %d (queue %d)", t.n, w.sent[r].queue, before.n, w.sent[last].queue)
 		}
 		if t.kind == whole && !seen[r] {
 			seen[r] = true
 			w.counts.written++
 		}
-		last, before = max(last, r), t
+		last, before = r, t
 	}
 	if before.kind == cut {
 		w.counts.lost++
@@ -131,7 +153,7 @@ func (w *written) compare(got []token, now int64) writtenCounts {
 	}
 	for r := last + 1; r < len(w.sent); r++ {
 		w.counts.lost++
-		w.problem(now, "frame %d (queue %d) was not written in the end", w.sent[r], w.queue[r])
+		w.problem(now, "frame %d (queue %d) was not written in the end", w.sent[r].n, w.sent[r].queue)
 	}
 	return w.counts
 }
@@ -139,8 +161,8 @@ func (w *written) compare(got []token, now int64) writtenCounts {
 // identify finds the number of a frame that was cut off before it: that of the next one, or of the last once more.
 func (w *written) identify(t *token, last int) {
 	for _, r := range []int{last + 1, last} {
-		if t.kind == cut && t.n < 0 && r >= 0 && r < len(w.sent) && bytes.HasPrefix(w.order.wire(w.sent[r]), t.head) {
-			t.n = w.sent[r]
+		if t.kind == cut && t.n < 0 && r >= 0 && r < len(w.sent) && bytes.HasPrefix(w.order.wire(w.sent[r].n), t.head) {
+			t.n = w.sent[r].n
 		}
 	}
 }
@@ -148,17 +170,15 @@ func (w *written) identify(t *token, last int) {
 // slack is how much later than a sender its account may be written.
 const slack = int64(time.Second)
 
-// ended says whether a supervisor ended between two tokens. Each end explains one place at which frames come again.
-func (w *written) ended(before, t token, again bool) bool {
+// ended finds the end of a supervisor between two tokens. Each explains one place at which frames come again.
+func (w *written) ended(before, t token) (ending, bool) {
 	for i := w.used; i < len(w.endings); i++ {
 		if e := w.endings[i]; e.sent <= t.at && e.gone+slack >= w.asked[before.n].begun {
-			if again {
-				w.used = i + 1
-			}
-			return true
+			w.used = i + 1
+			return e, true
 		}
 	}
-	return false
+	return ending{}, false
 }
 
 // lose judges frames that did not come between two tokens, by rank, and with them the rest of one that was cut off.
@@ -168,7 +188,7 @@ func (w *written) lose(from, to int, before, t token, moved bool) {
 		size = len(w.order.wire(before.n)) - before.bytes
 	}
 	for r := from; r < to; r++ {
-		size += len(w.order.wire(w.sent[r]))
+		size += len(w.order.wire(w.sent[r].n))
 	}
 	if size == 0 {
 		return
@@ -193,7 +213,7 @@ func (w *written) lose(from, to int, before, t token, moved bool) {
 		return
 	}
 	w.counts.lost += frames
-	n := w.sent[min(from, to-1)]
-	w.problem(w.asked[n].begun, "%d frames of %d bytes from frame %d (queue %d) on did not come between frame %d and frame %d; %d bytes may have been with the device",
-		frames, size, n, w.queue[w.rank[n]], before.n, t.n, room)
+	first := w.sent[max(min(from, to-1), 0)]
+	w.problem(w.asked[first.n].begun, "%d frames of %d bytes from frame %d (queue %d) on did not come between frame %d and frame %d; %d bytes may have been with the device",
+		frames, size, first.n, first.queue, before.n, t.n, room)
 }
