@@ -22,6 +22,7 @@ declare -A may=(
   [internal/ipc]=""
   [internal/crash]=""
   [internal/fdstore]=""
+  [internal/servicemanager]=""
   [internal/ring]="internal/crash"
   [internal/simulator]=""
   [internal/capture]=""

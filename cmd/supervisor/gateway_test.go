@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/internal/servicemanager"
 	"github.com/serialvisor/serialvisor/internal/simulator"
 )
 
@@ -24,7 +25,7 @@ type gateway struct {
 	link     string // to the device, if it has one
 	dir      string
 	programs string
-	manager  *manager // starts the supervisor; nil: nobody
+	manager  *servicemanager.Manager // starts the supervisor; nil: nobody
 }
 
 type portNumbers = ipc.PortStatus
@@ -91,7 +92,10 @@ func (g *gateway) background(t *testing.T, args ...string) *program {
 	t.Helper()
 	cmd := g.supervisor(args...)
 	if g.manager != nil && args[0] == "run" {
-		cmd = g.manager.command(cmd)
+		var err error
+		if cmd, err = g.manager.Command(cmd); err != nil {
+			t.Fatal(err)
+		}
 	}
 	p := &program{output: &output{}, errors: &output{}, ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.output, p.errors

@@ -51,13 +51,14 @@ func manageStream(stream string) []string {
 // secondUser is what a worker's name in the account that is not its main one ends with.
 const secondUser = "/second"
 
-// RevokeWorker throws out a worker's users. Of one that is dead the kernel has closed the connections, and the server reads
-// what they had sent to its end; of one that is not they are cut.
+// RevokeWorker throws out a worker's users. Of one that is dead the kernel has closed the connections, and it is waited until
+// the server has read to its end what they had sent: a dead writer that still asks for frames must not get its successor's.
+// Of one that is not dead they are cut.
 func (b *Broker) RevokeWorker(name string, dead bool) error {
 	names := []string{name, name + secondUser}
 	b.forget(names)
 	if dead {
-		return nil
+		return b.awaitGone(names)
 	}
 	return b.cut(names)
 }

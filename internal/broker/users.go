@@ -73,18 +73,43 @@ func (b *Broker) forget(names []string) {
 	}
 }
 
-// cut ends the connections of users.
-func (b *Broker) cut(names []string) error {
-	for _, name := range names {
-		connections, err := b.server.Connz(&server.ConnzOptions{Username: true, User: name, Limit: 1 << 16})
-		if err != nil {
-			return fmt.Errorf("cut off user %s: %w", name, err)
+// goneLimit is how long the server may take to read what the dead have said.
+const goneLimit = time.Second
+
+// awaitGone waits until users whose processes are dead have no connections any more, and cuts them if that takes too long.
+func (b *Broker) awaitGone(names []string) error {
+	for deadline := time.Now().Add(goneLimit); ; time.Sleep(200 * time.Microsecond) {
+		ids, err := b.connections(names)
+		if err != nil || len(ids) == 0 {
+			return err
 		}
-		for _, c := range connections.Conns {
-			_ = b.server.DisconnectClientByID(c.Cid) // an error means that it has left
+		if time.Now().After(deadline) {
+			return b.cut(names)
 		}
 	}
-	return nil
+}
+
+// cut ends the connections of users.
+func (b *Broker) cut(names []string) error {
+	ids, err := b.connections(names)
+	for _, id := range ids {
+		_ = b.server.DisconnectClientByID(id) // an error means that it has left
+	}
+	return err
+}
+
+// connections lists those of users.
+func (b *Broker) connections(names []string) (ids []uint64, err error) {
+	for _, name := range names {
+		found, err := b.server.Connz(&server.ConnzOptions{Username: true, User: name, Limit: 1 << 16})
+		if err != nil {
+			return ids, fmt.Errorf("look for connections of user %s: %w", name, err)
+		}
+		for _, c := range found.Conns {
+			ids = append(ids, c.Cid)
+		}
+	}
+	return ids, nil
 }
 
 // Check implements server.Authentication. The server's own list of users could be changed only by a reload of its
