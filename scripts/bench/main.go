@@ -17,7 +17,7 @@ import (
 var (
 	rounds = flag.Int("rounds", 3, "rounds; figures are medians over them")
 	lines  = flag.Int("lines", 400, "lines of a latency measurement")
-	only   = flag.String("only", "", "measure only: peers, kills, ports, gaps")
+	only   = flag.String("only", "", "measure only: peers, requests, kills, ports, gaps")
 	pace   = flag.Duration("cpu", 60*time.Second, "how long CPU time is measured at 100 lines/s")
 )
 
@@ -45,7 +45,7 @@ func bench() error {
 	for _, part := range []struct {
 		name string
 		run  func() error
-	}{{"peers", benchPeers}, {"kills", benchKills}, {"ports", benchPorts}, {"gaps", benchGaps}} {
+	}{{"peers", benchPeers}, {"requests", benchRequests}, {"kills", benchKills}, {"ports", benchPorts}, {"gaps", benchGaps}} {
 		if *only == "" || *only == part.name {
 			if err := part.run(); err != nil {
 				return err
