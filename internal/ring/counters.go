@@ -42,4 +42,11 @@ func (r *Ring) CountLostSent(delta int) { r.h.writer.lost.Add(uint64(delta)) }
 func (r *Ring) CountExpired() { r.h.writer.expired.Add(1) }
 
 // Written says whether a frame of the queue that the memory knows was written.
-func (r *Ring) Written(seq uint64) bool { return seq != 0 && r.done[seq%doneLen].Load() == seq }
+func (r *Ring) Written(seq uint64) bool {
+	for i := range r.notes {
+		if seq != 0 && r.notes[i].Load() == seq {
+			return true
+		}
+	}
+	return false
+}

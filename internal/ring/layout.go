@@ -21,7 +21,7 @@ import (
 //
 //	0            header
 //	 4 KiB       index: indexLen entries, the frames cut from what was received
-//	+132 KiB     done: doneLen sequences of frames that were written
+//	+132 KiB     notes: notesLen sequences of frames that were written
 //	+32 KiB      received: rxSize bytes, byte n of the session at n % rxSize
 //	+rxSize      in hand: txSize bytes, the frame that is being written
 //
@@ -29,10 +29,10 @@ import (
 const (
 	pageSize   = 4096
 	indexLen   = 4224 // some more than may be under way to the history
-	doneLen    = 4096
+	notesLen   = 4096
 	indexStart = pageSize
-	doneStart  = indexStart + indexLen*int(unsafe.Sizeof(entry{}))
-	rxStart    = doneStart + doneLen*8
+	notesStart = indexStart + indexLen*int(unsafe.Sizeof(entry{}))
+	rxStart    = notesStart + notesLen*8
 )
 
 // magic names the layout; another one has another name.
@@ -99,7 +99,8 @@ type writerWords struct {
 
 	bytesBefore  atomic.Uint64 // bytes and frames when the frame in hand was taken
 	framesBefore atomic.Uint64
-	_            [2]uint64
+	place        atomic.Uint64 // of the note that the frame in hand will have
+	_            uint64
 }
 
 // entry is a frame in the index.

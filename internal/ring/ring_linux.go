@@ -14,7 +14,7 @@ import (
 type Ring struct {
 	h     *header
 	index *[indexLen]entry
-	done  *[doneLen]doneWord
+	notes *[notesLen]noteWord
 	rx    []byte // twice the ring, one behind the other: any part of the ring is in one piece
 	tx    []byte
 }
@@ -96,7 +96,7 @@ func Open(fd int) (*Ring, error) {
 
 // mapRing reserves a range of addresses and lays the memory over it:
 //
-//	header index done | received | received again | in hand
+//	header index notes | received | received again | in hand
 func mapRing(fd int, rx, tx uintptr) (*Ring, error) {
 	base, err := unix.MmapPtr(-1, 0, nil, uintptr(rxStart)+2*rx+tx, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
@@ -113,7 +113,7 @@ func mapRing(fd int, rx, tx uintptr) (*Ring, error) {
 	return &Ring{
 		h:     (*header)(base),
 		index: (*[indexLen]entry)(unsafe.Add(base, indexStart)),
-		done:  (*[doneLen]doneWord)(unsafe.Add(base, doneStart)),
+		notes: (*[notesLen]noteWord)(unsafe.Add(base, notesStart)),
 		rx:    unsafe.Slice((*byte)(unsafe.Add(base, rxStart)), 2*rx),
 		tx:    unsafe.Slice((*byte)(unsafe.Add(base, uintptr(rxStart)+2*rx)), tx),
 	}, nil

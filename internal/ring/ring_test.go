@@ -203,6 +203,9 @@ func TestSenderIsKilled(t *testing.T) {
 			wire[i] = byte(random.Uint32())
 		}
 		want = append(want, wire...)
+		if !s.Reserve() {
+			t.Fatalf("frame %d: there is no room for a note", seq)
+		}
 		s.Begin(Sending{Queued, seq, wire})
 		for {
 			f, ok := s.InHand()
@@ -242,6 +245,7 @@ func TestSenderIsKilled(t *testing.T) {
 		if _, ok := s.InHand(); ok || !s.Done(seq) || s.Done(seq+1) {
 			t.Fatalf("frame %d: it is not noted that it alone is done", seq)
 		}
+		s.Settled(seq)
 	}
 	if !bytes.Equal(device, want) {
 		t.Errorf("the device has got %d bytes that are not the %d that were sent", len(device), len(want))
@@ -254,10 +258,17 @@ func TestSenderIsKilled(t *testing.T) {
 func TestAdopt(t *testing.T) {
 	r := newRing(t, Sizes{Received: 100, Sent: 100})
 	s := r.Sender(0)
-	s.Begin(Sending{Queued, 7, []byte("x")})
-	s.Complete()
-	s.Begin(Sending{Queued, 8, []byte("y")})
+	for i, seq := range []uint64{7, 8} {
+		if !s.Reserve() {
+			t.Fatal("there is no room for a note")
+		}
+		s.Begin(Sending{Queued, seq, []byte("x")})
+		if i == 0 {
+			s.Complete()
+		}
+	}
 	r.Adopt(99, []uint64{3, 4})
+	s = r.Sender(0)
 	if s.Done(7) || !s.Done(3) || !s.Done(4) || r.Source() != 99 {
 		t.Error("of another queue nothing is known but what the history tells")
 	}

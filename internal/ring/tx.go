@@ -1,13 +1,8 @@
 package ring
 
 import (
-	"sync/atomic"
-
 	"github.com/serialvisor/serialvisor/internal/crash"
 )
-
-// doneWord holds the sequence of a frame that was written.
-type doneWord = atomic.Uint64
 
 // States of the frame in hand.
 const (
@@ -33,9 +28,12 @@ type Sending struct {
 	Wire []byte // as it goes to the device
 }
 
-// Sender is the writer's side of the ring, for one goroutine at a time.
+// Sender is the writer's side of the ring, for one goroutine at a time, apart from what concerns the queue alone: HandedOut,
+// Settled and Done.
 type Sender struct {
-	ring *Ring
+	ring     *Ring
+	notes    notes
+	reserved bool // a place for the next note, which is in the words
 }
 
 // Sender takes the writer's side over from a predecessor, or begins. inPipe is how many bytes are in the pipe. If a frame is
@@ -44,7 +42,13 @@ func (r *Ring) Sender(inPipe int) *Sender {
 	w := &r.h.writer
 	w.fed.Store(fed(w.fed.Load(), w.feeding.Load(), uint64(inPipe)))
 	w.feeding.Store(0)
-	return &Sender{r}
+	s := &Sender{ring: r, notes: notes{table: r.notes}}
+	seq := uint64(0)
+	if f, ok := s.InHand(); ok && f.Kind == Queued {
+		seq = f.Seq
+	}
+	s.notes.load(int(w.place.Load()), seq)
+	return s
 }
 
 func (s *Sender) words() *writerWords { return &s.ring.h.writer }
@@ -62,6 +66,20 @@ func (s *Sender) frame() Sending {
 
 // Room is where a frame to be sent can be put together, as long as none is in hand.
 func (s *Sender) Room() []byte { return s.ring.tx }
+
+// Reserve makes room for the note that the next queued frame was written. It must be called before such a frame is begun. If it
+// returns false, too many were written that are not acknowledged.
+func (s *Sender) Reserve() bool {
+	if s.reserved {
+		return true
+	}
+	place, ok := s.notes.take()
+	if ok {
+		s.words().place.Store(uint64(place))
+		s.reserved = true
+	}
+	return ok
+}
 
 // Begin takes a frame in hand, which must fit into Room. From then on it is sent, whoever does it.
 func (s *Sender) Begin(f Sending) {
@@ -108,7 +126,8 @@ func (s *Sender) Written(n int) {
 func (s *Sender) Complete() {
 	w := s.words()
 	if Kind(w.kind.Load()) == Queued {
-		s.slot(w.seq.Load()).Store(w.seq.Load())
+		s.notes.put(int(w.place.Load()), w.seq.Load())
+		s.reserved = false
 	}
 	crash.Point("tx-done")
 	w.bytes.Store(w.bytesBefore.Load() + w.length.Load())
@@ -134,32 +153,31 @@ func (s *Sender) Told() {
 // Frames is how many frames were written.
 func (s *Sender) Frames() uint64 { return s.words().frames.Load() }
 
-// slot is where it is noted that a queued frame was written. Another frame with the same place may have it meanwhile, so
-// that of two such frames the first must be acknowledged before the second is written.
-func (s *Sender) slot(seq uint64) *doneWord { return &s.ring.done[seq%doneLen] }
+// HandedOut notes that the queue has handed out a frame, which it does in the order of their sequences.
+func (s *Sender) HandedOut(seq uint64) { s.notes.handedOut(seq) }
 
-// Done says whether a queued frame was written.
-func (s *Sender) Done(seq uint64) bool { return s.Noted(seq) == seq }
+// Done says whether a frame that the queue has handed out was written.
+func (s *Sender) Done(seq uint64) bool { return s.notes.has(seq) }
 
-// Noted is the frame whose place the note takes that a queued frame was written; 0: none.
-func (s *Sender) Noted(seq uint64) uint64 { return s.slot(seq).Load() }
+// Settled notes that a frame was acknowledged, so that the queue will not hand it out again.
+func (s *Sender) Settled(seq uint64) { s.notes.settled(seq) }
 
 // Source is the queue whose sequences the memory knows, as Adopt was told.
 func (r *Ring) Source() uint64 { return r.h.writer.source.Load() }
 
 // Adopt begins with another queue than before, whose sequences are its own. written are those that were written all the
-// same, as the history tells. Only while no writer runs.
+// same, in that order, as the history tells. Only while no writer runs.
 func (r *Ring) Adopt(source uint64, written []uint64) {
 	w := &r.h.writer
 	w.source.Store(0) // until all is noted
-	for i := range r.done {
-		r.done[i].Store(0)
+	for i := range r.notes {
+		r.notes[i].Store(0)
 	}
 	if Kind(w.kind.Load()) == Queued {
 		w.state.Store(idle)
 	}
-	for _, seq := range written {
-		r.done[seq%doneLen].Store(seq)
+	for i, seq := range written[max(0, len(written)-notesLen):] {
+		r.notes[i].Store(seq)
 	}
 	w.source.Store(source)
 }

@@ -53,6 +53,7 @@ func (w *writer) takeQueued(m jetstream.Msg) {
 		return
 	}
 	seq := meta.Sequence.Stream
+	w.tx.HandedOut(seq)
 	w.tellLeft(meta.Stream, seq)
 	f, refusal := w.frameOf(ring.Queued, seq, m.Headers(), m.Data())
 	if !w.tx.Done(seq) {
@@ -66,7 +67,7 @@ func (w *writer) takeQueued(m jetstream.Msg) {
 			w.expire(meta.Stream, seq, m.Data(), refusal, m)
 			return
 		}
-		w.awaitNote(seq)
+		w.awaitNote()
 		if w.write(f) != nil {
 			return // it stays in the queue
 		}
@@ -77,17 +78,18 @@ func (w *writer) takeQueued(m jetstream.Msg) {
 
 // tellLeft tells of the frame that a predecessor has left if its message does not come: the queue has dropped it meanwhile.
 func (w *writer) tellLeft(stream string, next uint64) {
-	if w.untold != nil {
-		if next > w.untold.Seq {
-			w.tell(stream, *w.untold, nil)
-		}
-		w.untold = nil
+	if w.untold == nil || next < w.untold.Seq {
+		return // it passed others
 	}
+	if next > w.untold.Seq {
+		w.tell(stream, *w.untold, nil)
+	}
+	w.untold = nil
 }
 
-// awaitNote waits until the place is free for the note that a frame was written.
-func (w *writer) awaitNote(seq uint64) {
-	for other := w.tx.Noted(seq); other != 0 && w.acks.has(other); {
+// awaitNote waits until there is room for the note that a frame was written.
+func (w *writer) awaitNote() {
+	for !w.tx.Reserve() {
 		select {
 		case <-time.After(time.Millisecond):
 		case <-w.stopping:

@@ -44,7 +44,7 @@ func (w *writer) publish(news *nats.Msg, seq uint64, m jetstream.Msg) {
 		err = w.history.Publish(context.Background(), news, w.acks.add(seq, m))
 	} else {
 		err = w.traffic.PublishMsg(news)
-		w.acks.now(m)
+		w.acks.now(ack{seq, m})
 	}
 	if err != nil {
 		w.Log.Warn("could not tell what was sent", "error", err)
@@ -55,13 +55,13 @@ func (w *writer) publish(news *nats.Msg, seq uint64, m jetstream.Msg) {
 // it. Till then a successor gets them again, and tells.
 type acks struct {
 	log  *slog.Logger
-	work chan struct{} // holds a token after settled has moved
+	gone func(seq uint64) // told of each
+	work chan struct{}    // holds a token after settled has moved
 
 	mu      sync.Mutex // guards all below
 	waiting []ack      // oldest first
 	added   uint64     // how many ever were
 	settled uint64     // how many of those may go
-	under   map[uint64]struct{}
 }
 
 type ack struct {
@@ -69,8 +69,8 @@ type ack struct {
 	m   jetstream.Msg // nil: there is nothing to acknowledge
 }
 
-func newAcks(log *slog.Logger) *acks {
-	return &acks{log: log, work: make(chan struct{}, 1), under: map[uint64]struct{}{}}
+func newAcks(log *slog.Logger, gone func(seq uint64)) *acks {
+	return &acks{log: log, gone: gone, work: make(chan struct{}, 1)}
 }
 
 // add takes a frame in, and returns the mark that settles it.
@@ -79,18 +79,7 @@ func (a *acks) add(seq uint64, m jetstream.Msg) (mark uint64) {
 	defer a.mu.Unlock()
 	a.waiting = append(a.waiting, ack{seq, m})
 	a.added++
-	if m != nil {
-		a.under[seq] = struct{}{}
-	}
 	return a.added
-}
-
-// has says whether a frame is not acknowledged yet.
-func (a *acks) has(seq uint64) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	_, ok := a.under[seq]
-	return ok
 }
 
 // settle says that the first frames, up to a mark, may be acknowledged.
@@ -124,25 +113,23 @@ func (a *acks) send() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for len(a.waiting) > 0 && a.added-uint64(len(a.waiting)) < a.settled {
-		if !a.now(a.waiting[0].m) {
+		if !a.now(a.waiting[0]) {
 			time.AfterFunc(retryAck, func() { a.settle(0) })
 			return
-		}
-		if a.waiting[0].m != nil {
-			delete(a.under, a.waiting[0].seq)
 		}
 		a.waiting = a.waiting[1:]
 	}
 }
 
 // now acknowledges a frame. It returns false if the connection to the queue is broken at the moment.
-func (a *acks) now(m jetstream.Msg) bool {
-	if m == nil {
+func (a *acks) now(k ack) bool {
+	if k.m == nil {
 		return true
 	}
-	if err := m.Ack(); err != nil {
+	if err := k.m.Ack(); err != nil {
 		a.log.Debug("a frame was not taken out of the queue", "error", err)
 		return false
 	}
+	a.gone(k.seq)
 	return true
 }

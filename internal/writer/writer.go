@@ -55,7 +55,7 @@ type writer struct {
 // Run writes queued frames until ctx ends or the device is gone, which is an error. Before it returns it finishes the
 // frame in hand, for which it takes at most worker.Grace; frames that it did not finish stay in the queue.
 func Run(ctx context.Context, w *worker.Worker) error {
-	wr := &writer{Worker: w, gone: make(chan struct{}), stopping: ctx.Done(), acks: newAcks(w.Log), line: newLine()}
+	wr := &writer{Worker: w, gone: make(chan struct{}), stopping: ctx.Done(), line: newLine()}
 	if err := wr.run(ctx); err != nil {
 		return fmt.Errorf("port %s: %w", w.Spec.Port, err)
 	}
@@ -125,6 +125,7 @@ func (w *writer) prepare() error {
 		return err
 	}
 	w.tx = w.Ring.Sender(w.inPipe)
+	w.acks = newAcks(w.Log, w.tx.Settled)
 	return nil
 }
 
