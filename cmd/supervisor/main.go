@@ -49,7 +49,10 @@ func exitCode(err error) int {
 	}
 	var problems config.Problems
 	var usage usageError
+	var command commandError
 	switch {
+	case errors.As(err, &command):
+		return int(command)
 	case errors.Is(err, errReported):
 		return exitUsage
 	case errors.As(err, &problems):
@@ -87,7 +90,7 @@ func root() *cobra.Command {
 	c.PersistentFlags().StringVar(&p.config, "config", "", "configuration `FILE` (default ./serialvisor.yaml, then /etc/serialvisor/serialvisor.yaml)")
 	c.PersistentFlags().StringVar(&p.stateDir, "state-dir", "", "state `FOLDER` (default: state_dir of the config, else a system folder)")
 	c.AddCommand(runCommand(p), demoCommand(p), checkCommand(p), statusCommand(p), envCommand(p), tapCommand(p), sendCommand(p),
-		requestCommand(p), controlCommand(p), exportCommand(p), replayCommand(), portsCommand(p), doctorCommand(p))
+		requestCommand(p), leaseCommand(p), controlCommand(p), exportCommand(p), replayCommand(), portsCommand(p), doctorCommand(p))
 	return c
 }
 

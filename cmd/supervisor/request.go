@@ -53,6 +53,7 @@ func requestCommand(p *places) *cobra.Command {
 	c.Flags().StringVar(&o.Until, "until", "", "the answer ends with the first frame that matches `REGEXP` (RE2)")
 	c.Flags().DurationVar(&o.Gap, "gap", 0, "the answer ends when nothing has come for so long, such as 5ms")
 	c.Flags().DurationVar(&o.Settle, "settle", 0, "before DATA is written, what comes for so long is no answer")
+	leaseFlag(c, &o.Lease)
 	return c
 }
 

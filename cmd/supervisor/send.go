@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -40,8 +41,15 @@ func sendCommand(p *places) *cobra.Command {
 	}
 	c.Flags().BoolVar(&asHex, "hex", false, "DATA is in hexadecimal; spaces and colons do not matter")
 	c.Flags().BoolVar(&o.Wait, "wait", false, "return when the frame was written to the device")
+	leaseFlag(c, &o.Lease)
 	c.Flags().DurationVar(&o.TTL, "ttl", 0, "do not send it when it has waited for so long, such as 5s")
 	return c
+}
+
+// leaseFlag adds the flag of verbs that write.
+func leaseFlag(c *cobra.Command, token *string) {
+	c.Flags().StringVar(token, "lease", os.Getenv(client.EnvLease), "the `TOKEN` of a lease; see supervisor lease")
+	c.Flags().Lookup("lease").DefValue = "$" + client.EnvLease
 }
 
 // frameOf is the frame to send: the argument, or standard input.

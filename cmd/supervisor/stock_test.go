@@ -87,7 +87,7 @@ func TestTapMayNotSend(t *testing.T) {
 	g := startGateway(t)
 	refused := make(chan error, 1)
 	tap := g.connect(t, "tap", nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
-	for subject, data := range map[string]string{"serial.gps.tx": "no", "serial.gps.request": "no", "serial.gps.control": `{"baud": 1200}`} {
+	for subject, data := range map[string]string{"serial.gps.tx": "no", "serial.gps.request": "no", "serial.gps.lease": `{"action": "acquire"}`, "serial.gps.control": `{"baud": 1200}`} {
 		if err := tap.Publish(subject, []byte(data)); err != nil {
 			t.Fatal(err)
 		}

@@ -119,19 +119,19 @@ func TestRights(t *testing.T) {
 			who: tap, publish: []string{"serial.supervisor.status", "$JS.API.STREAM.INFO.SERIAL_HISTORY"},
 			subscribe: []string{"serial.*.rx", "serial.gps.sent", "serial.gps.state", "_INBOX.abc"},
 			not: []string{
-				"serial.gps.tx", "serial.gps.request", "serial.gps.rx", "serial.gps.sent", "serial.gps.state", "serial.supervisor.reload", "anything",
+				"serial.gps.tx", "serial.gps.request", "serial.gps.lease", "serial.gps.rx", "serial.gps.sent", "serial.gps.state", "serial.supervisor.reload", "anything",
 				"$JS.API.STREAM.DELETE.SERIAL_HISTORY", "$JS.API.STREAM.PURGE.SERIAL_HISTORY", "$JS.API.STREAM.UPDATE.SERIAL_HISTORY",
 				"$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.MSG.DELETE.SERIAL_HISTORY", "$SYS.REQ.SERVER.PING", "_INBOX_send.x",
 			},
 			deaf: []string{">", "serial.>", "*.gps.rx", "serial.gps.rx.again", "serial.gps.tx", "_INBOX_send.>", "_INBOX_gps_reader.>", "$SYS.>", "$JS.>"},
 		},
 		{
-			who: send, publish: []string{"serial.gps.tx", "serial.echo.tx", "serial.gps.request"}, subscribe: []string{"serial.gps.rx"},
-			not:  []string{"serial.gps.rx", "serial.gps.sent", "serial.supervisor.reload", "$JS.API.STREAM.PURGE.SERIAL_QUEUE", "$JS.API.CONSUMER.MSG.NEXT.SERIAL_QUEUE.gps", "$JS.API.CONSUMER.CREATE.SERIAL_QUEUE"},
+			who: send, publish: []string{"serial.gps.tx", "serial.echo.tx", "serial.gps.request", "serial.gps.lease"}, subscribe: []string{"serial.gps.rx"},
+			not:  []string{"serial.gps.rx", "serial.gps.sent", "serial.gps.leased", "serial.supervisor.reload", "$JS.API.STREAM.PURGE.SERIAL_QUEUE", "$JS.API.CONSUMER.MSG.NEXT.SERIAL_QUEUE.gps", "$JS.API.CONSUMER.CREATE.SERIAL_QUEUE"},
 			deaf: []string{"serial.gps.tx", "serial.gps.request", ">", "$JS.>"},
 		},
 		{
-			who: admin, publish: []string{"serial.gps.tx", "serial.gps.request", "serial.supervisor.reload", "$JS.API.STREAM.INFO.SERIAL_QUEUE"},
+			who: admin, publish: []string{"serial.gps.tx", "serial.gps.request", "serial.gps.lease", "serial.supervisor.reload", "$JS.API.STREAM.INFO.SERIAL_QUEUE"},
 			not:  []string{"serial.gps.rx", "$JS.API.STREAM.DELETE.SERIAL_QUEUE", "$JS.API.STREAM.CREATE.MINE"},
 			deaf: []string{"serial.gps.tx", ">"},
 		},
@@ -145,7 +145,7 @@ func TestRights(t *testing.T) {
 			not: []string{"serial.gps.tx", "$JS.API.CONSUMER.MSG.NEXT.SERIAL_QUEUE.echo"}, deaf: []string{"serial.echo.tx"},
 		},
 		{
-			who: writer[0], publish: []string{"$JS.API.CONSUMER.MSG.NEXT.SERIAL_QUEUE.gps", "$JS.ACK.SERIAL_QUEUE.gps.1.1.1.1.1"}, subscribe: []string{"serial.gps.request"},
+			who: writer[0], publish: []string{"$JS.API.CONSUMER.MSG.NEXT.SERIAL_QUEUE.gps", "$JS.ACK.SERIAL_QUEUE.gps.1.1.1.1.1"}, subscribe: []string{"serial.gps.request", "serial.gps.leased"},
 			not:  []string{"serial.gps.tx", "serial.echo.request", "_INBOX.x", "$JS.API.CONSUMER.MSG.NEXT.SERIAL_QUEUE.echo", "$JS.ACK.SERIAL_QUEUE.echo.1.1.1.1.1"},
 			deaf: []string{"serial.gps.tx", "serial.echo.tx", "serial.echo.request"},
 		},

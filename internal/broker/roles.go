@@ -19,10 +19,10 @@ func (b *Broker) RoleGrant(role ipc.Role) Grant {
 		g.Publish = append(g.Publish, readHistory(s.History())...)
 	case ipc.RoleSend:
 		g.Account = Control
-		g.Publish = append(g.Publish, s.Tx("*"), s.Request("*"), s.Control("*"))
+		g.Publish = append(g.Publish, s.Tx("*"), s.Request("*"), s.Lease("*"), s.Control("*"))
 	case ipc.RoleAdmin:
 		g.Account = Control
-		g.Publish = append(g.Publish, s.Tx("*"), s.Request("*"), s.Control("*"), s.Root+"."+ipc.Supervisor+".>", "$SRV.>", "$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST")
+		g.Publish = append(g.Publish, s.Tx("*"), s.Request("*"), s.Lease("*"), s.Control("*"), s.Root+"."+ipc.Supervisor+".>", "$SRV.>", "$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST")
 		for _, q := range b.plan {
 			g.Publish = append(g.Publish, manageStream(q.name)...)
 		}
@@ -95,6 +95,7 @@ func (b *Broker) WriterGrants(queue ipc.Target) []Grant {
 	if queue.Stream == "" {
 		g.Subscribe = append(g.Subscribe, b.subjects.Tx(queue.Port))
 	} else {
+		g.Subscribe = append(g.Subscribe, b.subjects.Leased(queue.Port))
 		name := queue.Stream + "." + queue.Consumer
 		g.Publish = []string{
 			"$JS.API.CONSUMER.INFO." + name, "$JS.API.CONSUMER.MSG.NEXT." + name,

@@ -240,11 +240,12 @@ func (b *Broker) RewindQueue(ctx context.Context, port string) (queue uint64, er
 }
 
 // createConsumer makes the only consumer of a port's queue. Nothing is delivered twice while a writer lives, however
-// long a slow device takes: a new writer gets a new consumer.
+// long a slow device takes: a new writer gets a new consumer. The writer may hold all of the queue back while a client has a
+// lease, whose frames must pass.
 func (b *Broker) createConsumer(ctx context.Context, t ipc.Target) error {
 	_, err := b.js.CreateOrUpdateConsumer(ctx, t.Stream, jetstream.ConsumerConfig{
 		Durable: t.Consumer, FilterSubject: b.subjects.Tx(t.Port), AckPolicy: jetstream.AckExplicitPolicy,
-		AckWait: 10000 * time.Hour, MaxAckPending: 1024,
+		AckWait: 10000 * time.Hour, MaxAckPending: int(max(1024, t.MaxMessages)),
 	})
 	if err != nil {
 		return fmt.Errorf("port %s: consumer of its queue: %w", t.Port, err)

@@ -142,13 +142,22 @@ func (g Grant) permissions() *server.Permissions {
 		p.Subscribe.Allow = append(p.Subscribe.Allow, "_INBOX.>")
 	}
 	if g.Answer {
-		p.Response = &server.ResponsePermission{MaxMsgs: 1, Expires: time.Minute}
+		p.Response = &server.ResponsePermission{MaxMsgs: 1, Expires: answerLimit}
 	}
 	return p
 }
 
+// answerLimit is how long an answer may take: a request waits for its turn, the writing and the device.
+const answerLimit = 20 * time.Minute
+
 // NewPassword makes a secret of 26 letters and digits, 130 bits.
 func NewPassword() string { return rand.Text() }
+
+// Subscribed says whether anybody in CONTROL is subscribed to a subject.
+func (b *Broker) Subscribed(subject string) bool {
+	account, err := b.server.LookupAccount(string(Control))
+	return err == nil && account.SubscriptionInterest(subject)
+}
 
 // ownUsers are the supervisor's own, one in each account.
 func (b *Broker) ownUsers() (traffic, control Grant) {

@@ -20,6 +20,8 @@ const errorQueueFull = 10077
 type SendOptions struct {
 	Wait bool          // return when it was written to the device, for which it waits as long as the context lets it
 	TTL  time.Duration // > 0: it is not sent when it has waited for so long; whole seconds
+
+	Lease string // the token of who alone may write
 }
 
 // Send queues a frame for a port and returns when it is stored, or written.
@@ -36,7 +38,7 @@ func (c *Client) Send(ctx context.Context, port string, frame []byte, o SendOpti
 			defer func() { _ = sub.Unsubscribe() }()
 		}
 	}
-	sequence, queued, err := c.queue(ctx, port, frame, o.TTL)
+	sequence, queued, err := c.queue(ctx, port, frame, o)
 	if err != nil {
 		return err
 	}
@@ -60,7 +62,7 @@ func (c *Client) Send(ctx context.Context, port string, frame []byte, o SendOpti
 }
 
 // queue hands a frame over and returns its place in the queue.
-func (c *Client) queue(ctx context.Context, port string, frame []byte, ttl time.Duration) (sequence uint64, queued bool, err error) {
+func (c *Client) queue(ctx context.Context, port string, frame []byte, o SendOptions) (sequence uint64, queued bool, err error) {
 	limited, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
 	if limit := c.nc.MaxPayload(); int64(len(frame)) > limit {
@@ -68,8 +70,11 @@ func (c *Client) queue(ctx context.Context, port string, frame []byte, ttl time.
 	}
 	request := nats.NewMsg(c.Subjects.Tx(port))
 	request.Data = frame
-	if ttl > 0 {
-		request.Header.Set(ipc.HeaderTTL, ttl.String())
+	if o.TTL > 0 {
+		request.Header.Set(ipc.HeaderTTL, o.TTL.String())
+	}
+	if o.Lease != "" {
+		request.Header.Set(ipc.HeaderLease, o.Lease)
 	}
 	m, err := c.nc.RequestMsgWithContext(limited, request)
 	if errors.Is(err, nats.ErrNoResponders) {

@@ -111,6 +111,9 @@ func notes(p ipc.PortStatus) []string {
 	if p.Error != "" {
 		list = append(list, p.Error)
 	}
+	if l := p.Lease; l != nil {
+		list = append(list, fmt.Sprintf("leased to %s until %s: others must wait", l.Holder, l.Expires.Local().Format(time.TimeOnly)))
+	}
 	if p.LineChanged {
 		list = append(list, "the line settings were changed, until the port opens again")
 	}

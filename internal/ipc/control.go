@@ -30,7 +30,9 @@ type ControlReply struct {
 // Error codes of answers.
 const (
 	CodeBadRequest  = 400 // a key, header or value that does not exist
+	CodeForbidden   = 403 // the token is not that of the lease
 	CodeNotOpen     = 409 // the port is not open
+	CodeLeased      = 423 // another client has a lease
 	CodeFailed      = 500
 	CodeUnsupported = 501 // the driver does not have it, or has set something else
 	CodeBusy        = 503 // the port is closing, or too much waits

@@ -84,6 +84,7 @@ type PortStatus struct {
 	Rx         RxStatus        `json:"rx"`
 	Tx         TxStatus        `json:"tx"`
 	LineErrors LineErrors      `json:"line_errors"`
+	Lease      *LeaseStatus    `json:"lease,omitempty"` // nil: everybody may write
 
 	LineChanged bool        `json:"line_changed,omitempty"` // by a control request, until the port opens again
 	LowLatency  bool        `json:"low_latency"`            // whether the driver has that mode, and it is on

@@ -35,6 +35,12 @@ func (s Subjects) Again(first string) string { return first + ".again" }
 // Request is where anybody with role send writes a frame and gets the device's answer.
 func (s Subjects) Request(port string) string { return s.Root + "." + port + ".request" }
 
+// Lease is the request subject of the right to be the only one that writes to a port.
+func (s Subjects) Lease(port string) string { return s.Root + "." + port + ".lease" }
+
+// Leased is where the supervisor tells a port's writer that the lease has changed.
+func (s Subjects) Leased(port string) string { return s.Root + "." + port + ".leased" }
+
 // Control is the request subject of a port's line: settings, modem lines, break, flush.
 func (s Subjects) Control(port string) string { return s.Root + "." + port + ".control" }
 

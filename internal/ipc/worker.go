@@ -42,6 +42,7 @@ const (
 	ExitFailed     = 1 // start me again
 	ExitUsage      = 2 // not started by a supervisor
 	ExitDeviceGone = 3 // the device hung up: not a crash, the port decides what follows
+	ExitAgain      = 4 // start me again at once: not a crash
 )
 
 // Spec is what the supervisor tells one of its own workers, beyond the environment that every worker has.

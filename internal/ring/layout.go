@@ -54,6 +54,7 @@ type header struct {
 	supervisor supervisorWords
 	reader     readerWords
 	writer     writerWords
+	lease      leaseWords
 	noteLen    atomic.Uint64
 	note       [noteSize]byte
 }

@@ -21,6 +21,9 @@ func (s *Supervisor) serve() (stop func(), err error) {
 		for _, service := range services {
 			_ = service.Stop() // fails if the connection is closed, and then it is stopped
 		}
+		for _, p := range s.ports {
+			p.lease.stop()
+		}
 	}
 	for _, nc := range []*nats.Conn{s.broker.Traffic(), s.broker.Control()} {
 		service, err := micro.AddService(nc, micro.Config{Name: "serialvisor", Version: s.options.Version, Description: "serial ports of " + s.config.Name})
@@ -29,7 +32,7 @@ func (s *Supervisor) serve() (stop func(), err error) {
 			err = service.AddEndpoint("status", micro.HandlerFunc(s.answerStatus), micro.WithEndpointSubject(s.subjects.Status()))
 		}
 		if err == nil && nc == s.broker.Control() {
-			err = s.serveControl(service)
+			err = s.servePorts(service)
 		}
 		if err == nil {
 			err = nc.Flush() // until then the broker would say that nobody answers
@@ -42,14 +45,22 @@ func (s *Supervisor) serve() (stop func(), err error) {
 	return stop, nil
 }
 
-// serveControl adds an endpoint for each port: one that does not exist has nobody who answers, and one whose driver takes
+// servePorts adds endpoints for each port: one that does not exist has nobody who answers, and one whose driver takes
 // long keeps no other waiting.
-func (s *Supervisor) serveControl(service micro.Service) error {
+func (s *Supervisor) servePorts(service micro.Service) error {
 	for _, p := range s.ports {
-		err := service.AddEndpoint("control-"+p.config.Name, micro.HandlerFunc(p.answerControl), micro.WithEndpointSubject(s.subjects.Control(p.config.Name)))
-		if err != nil {
-			return err
+		for _, e := range []struct {
+			name, subject string
+			handler       micro.HandlerFunc
+		}{
+			{"control-" + p.config.Name, s.subjects.Control(p.config.Name), p.answerControl},
+			{"lease-" + p.config.Name, s.subjects.Lease(p.config.Name), p.lease.answer},
+		} {
+			if err := service.AddEndpoint(e.name, e.handler, micro.WithEndpointSubject(e.subject)); err != nil {
+				return err
+			}
 		}
+		p.lease.resume()
 	}
 	return nil
 }
@@ -85,7 +96,7 @@ func (s *Supervisor) status() ipc.Status {
 	}
 	for i := range ports { // in the order of s.ports
 		p, r := &ports[i], s.ports[i].memory.ring
-		p.Rx = ipc.RxStatus(r.Rx())
+		p.Rx, p.Lease = ipc.RxStatus(r.Rx()), s.ports[i].lease.status()
 		tx := r.Tx()
 		p.Tx = ipc.TxStatus{Bytes: tx.Bytes, Frames: tx.Frames, Queued: waiting[p.Name], Expired: tx.Expired, LostHistory: tx.LostHistory}
 		if p.State == ipc.Open && !(working[readerOf(p.Name)] && working[writerOf(p.Name)]) {

@@ -44,6 +44,7 @@ type port struct {
 	inheritedSession string
 
 	memory *memory
+	lease  *lease
 	line   *line
 	held   atomic.Pointer[held] // nil while no device is open
 	wake   chan struct{}        // holds a value when the device may have come

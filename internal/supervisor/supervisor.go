@@ -178,6 +178,7 @@ func (s *Supervisor) preparePorts(spawner *spawner, hangups *serialio.HangupWatc
 			config: c, txFramings: txFramings, history: s.broker.HistoryStream(), broker: s.broker, spawner: spawner, hangups: hangups,
 			programs: programs, board: s.board, log: s.log, handover: s.handover, memory: memory, line: newLine(), wake: make(chan struct{}, 1),
 			renew: make(chan struct{}, 1),
+			lease: &lease{port: c.Name, ring: memory.ring, broker: s.broker, news: s.subjects.Leased(c.Name), log: s.log},
 		}
 		s.board.addPort(ipc.PortStatus{
 			Name: c.Name, Device: p.deviceName(), State: ipc.Closed, Line: c.Settings.Line.String(), Framing: framing,

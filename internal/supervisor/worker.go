@@ -93,6 +93,9 @@ func (b *builtin) live(ctx context.Context) (wait time.Duration, again bool) {
 				b.gone()
 				return b.backoff.next(lived, false), true
 			}
+			if p.state != nil && p.state.ExitCode() == ipc.ExitAgain {
+				return 0, true
+			}
 			wait := b.backoff.next(lived, p.wasReady() && p.state != nil && p.killed())
 			if ctx.Err() == nil {
 				b.log.Warn("worker died, starting it again", "worker", b.name, "pid", p.Pid, "exit", p.result(), "in", wait.Round(time.Millisecond))

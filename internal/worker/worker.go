@@ -24,6 +24,9 @@ import (
 // Grace is how long a worker that was asked to stop takes to finish what it has in hand. The supervisor waits longer.
 const Grace = 3 * time.Second
 
+// ErrAgain ends a worker that is to be replaced at once.
+var ErrAgain = errors.New("a successor is to go on")
+
 // Worker is what one process works with. It owns Device and the connections that it makes.
 type Worker struct {
 	Name        string
@@ -57,6 +60,9 @@ func Main(run func(ctx context.Context, w *Worker) error) int {
 	case errors.Is(err, serialio.ErrHangup):
 		w.Log.Debug("device gone", "error", err)
 		return ipc.ExitDeviceGone
+	case errors.Is(err, ErrAgain):
+		w.Log.Debug("a successor goes on")
+		return ipc.ExitAgain
 	default:
 		w.Log.Error(err.Error())
 		return ipc.ExitFailed

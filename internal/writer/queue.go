@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -32,6 +31,9 @@ func (w *writer) consume(ctx context.Context) (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("queue %s: %w", w.Spec.Queue.Stream, err)
 	}
+	if _, err := w.control.Subscribe(w.Subjects.Leased(w.Spec.Port), func(*nats.Msg) { w.leaseChanged() }); err != nil {
+		return nil, fmt.Errorf("listen for leases: %w", err)
+	}
 	consuming, err := consumer.Consume(w.takeQueued, jetstream.PullMaxMessages(prefetch),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { w.Log.Debug("queue", "error", err) }))
 	if err != nil {
@@ -40,40 +42,55 @@ func (w *writer) consume(ctx context.Context) (stop func(), err error) {
 	return consuming.Stop, nil
 }
 
-// takeQueued writes a frame from the queue. One that a predecessor has written is only told and taken out of the queue.
+// takeQueued writes a frame from the queue, or puts it aside while another client has a lease.
 func (w *writer) takeQueued(m jetstream.Msg) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.stopped {
-		return
-	}
+	w.parked.mu.Lock()
+	defer w.parked.mu.Unlock()
 	meta, err := m.Metadata()
 	if err != nil {
 		w.Log.Error("a message in the queue has no sequence", "error", err)
 		return
 	}
+	w.tx.HandedOut(meta.Sequence.Stream)
+	w.unpark()
+	if leased, lease := w.writeQueued(m, meta); leased {
+		w.park(m, meta, lease)
+	}
+}
+
+// writeQueued writes a frame from the queue, unless another client has a lease, of which it returns the number. One that a
+// predecessor has written is only told and taken out of the queue.
+func (w *writer) writeQueued(m jetstream.Msg, meta *jetstream.MsgMetadata) (leased bool, lease uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopped {
+		return false, 0 // it stays in the queue
+	}
 	seq := meta.Sequence.Stream
-	w.tx.HandedOut(seq)
 	w.tellLeft(meta.Stream, seq)
 	f, refusal := w.frameOf(ring.Queued, seq, m.Headers(), m.Data())
 	if !w.tx.Done(seq) {
-		if refusal == "" && !w.quietOver() {
-			return
-		}
 		if refusal == "" {
+			w.awaitNote()
+			if w.stopped || !w.quietOver() {
+				return false, 0
+			}
 			refusal = ipc.Stale(meta.Timestamp, time.Now(), ipc.FrameTTL(m.Headers().Get(ipc.HeaderTTL)), w.Spec.Queue.MaxAge)
 		}
 		if refusal != "" {
 			w.expire(meta.Stream, seq, m.Data(), refusal, m)
-			return
+			return false, 0
 		}
-		w.awaitNote()
+		if _, leased := w.leasedToOther(m.Headers()); leased {
+			return true, w.leaseVersion
+		}
 		if w.write(f) != nil {
-			return // it stays in the queue
+			return false, 0
 		}
 	}
 	// Told close to when it happened and before what the device answers.
 	w.tell(meta.Stream, f, m)
+	return false, 0
 }
 
 // tellLeft tells of the frame that a predecessor has left if its message does not come: the queue has dropped it meanwhile.
@@ -122,16 +139,24 @@ func (w *writer) listen() (stop func(), err error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if w.stopped {
-			w.refuse(m, 503, fmt.Sprintf("port %s is closing", w.Spec.Port))
+			w.refuse(m, ipc.CodeBusy, fmt.Sprintf("port %s is closing", w.Spec.Port))
 			return
 		}
 		f, refusal := w.frameOf(ring.Direct, w.tx.Frames()+1, m.Header, m.Data)
 		if refusal != "" {
-			w.refuse(m, 400, fmt.Sprintf("port %s: the frame was not sent: %s", w.Spec.Port, refusal))
+			w.refuse(m, ipc.CodeBadRequest, fmt.Sprintf("port %s: the frame was not sent: %s", w.Spec.Port, refusal))
+			return
+		}
+		if !w.quietOver() {
+			w.refuse(m, ipc.CodeBusy, fmt.Sprintf("port %s is closing", w.Spec.Port))
+			return
+		}
+		if lease, leased := w.leasedToOther(m.Header); leased {
+			w.refuse(m, ipc.CodeLeased, fmt.Sprintf("port %s: the frame was not sent: %s", w.Spec.Port, ipc.HeldBy(lease.Holder, lease.Left())))
 			return
 		}
 		if err := w.write(f); err != nil {
-			w.refuse(m, 503, fmt.Sprintf("port %s: the frame was not written: %v", w.Spec.Port, err))
+			w.refuse(m, ipc.CodeBusy, fmt.Sprintf("port %s: the frame was not written: %v", w.Spec.Port, err))
 			return
 		}
 		w.tellDirect(f)
@@ -163,21 +188,16 @@ func (w *writer) refuse(m *nats.Msg, code int, reason string) {
 		w.Log.Warn("a frame was not sent", "bytes", len(m.Data), "reason", reason)
 	}
 	w.answer(m, nats.Header{
-		ipc.HeaderErrorCode: {strconv.Itoa(code)}, ipc.HeaderError: {reason},
+		ipc.HeaderErrorCode: {strconv.Itoa(code)}, ipc.HeaderError: {oneLine(reason)},
 	}, pubAck{Error: &ackError{code, reason}})
 }
 
-// answer replies to a sender. Only an inbox is answered: any other subject would make the writer publish there for
-// somebody who may not.
+// answer replies to a sender.
 func (w *writer) answer(m *nats.Msg, header nats.Header, a pubAck) {
-	if !strings.HasPrefix(m.Reply, nats.InboxPrefix[:len(nats.InboxPrefix)-1]) {
-		return
-	}
 	body, err := json.Marshal(a)
-	if err == nil {
-		err = w.control.PublishMsg(&nats.Msg{Subject: m.Reply, Header: header, Data: body})
-	}
 	if err != nil {
 		w.Log.Debug("a sender was not answered", "error", err)
+		return
 	}
+	w.reply(&nats.Msg{Subject: m.Reply, Header: header, Data: body})
 }

@@ -27,6 +27,10 @@ func (w *writer) serve(r *request) {
 		w.give(r, ipc.CodeBadRequest, nil, "nothing was written: %s", refusal)
 		return
 	}
+	if lease, leased := w.leasedToOther(r.m.Header); leased {
+		w.give(r, ipc.CodeLeased, nil, "nothing was written: %s", ipc.HeldBy(lease.Holder, lease.Left()))
+		return
+	}
 	if !r.enter(inLine, begun) {
 		return // its time was over
 	}
@@ -35,6 +39,10 @@ func (w *writer) serve(r *request) {
 		w.quiet = time.Now().Add(r.settle)
 		if !w.quietOver() {
 			w.give(r, ipc.CodeBusy, nil, "nothing was written: the port is closing")
+			return
+		}
+		if lease, leased := w.leasedToOther(r.m.Header); leased {
+			w.give(r, ipc.CodeLeased, nil, "nothing was written: %s", ipc.HeldBy(lease.Holder, lease.Left()))
 			return
 		}
 	}

@@ -41,15 +41,18 @@ type writer struct {
 	cork     worker.Cork        // of traffic
 	history  *publish.Publisher // nil: nothing is stored
 	acks     *acks
+	parked   parked
 
-	mu      sync.Mutex // held while a frame is in hand; guards all below
-	stopped bool
-	tx      *ring.Sender
-	inPipe  int
-	untold  *ring.Sending // a queued frame that a predecessor has left, until its message comes
-	quiet   time.Time     // until then nothing is sent
-	gone    chan struct{} // closed with err when the device does not take frames any more
-	err     error
+	mu           sync.Mutex // held while a frame is in hand; guards all below
+	stopped      bool
+	tx           *ring.Sender
+	inPipe       int
+	untold       *ring.Sending // a queued frame that a predecessor has left, until its message comes
+	quiet        time.Time     // until then nothing is sent
+	gone         chan struct{} // closed with err when the writer is to end before it is asked to
+	err          error
+	lease        ring.Lease // as it was with number leaseVersion
+	leaseVersion uint64
 }
 
 // Run writes queued frames until ctx ends or the device is gone, which is an error. Before it returns it finishes the
@@ -131,7 +134,8 @@ func (w *writer) prepare() error {
 
 func (w *writer) connect(ctx context.Context, helpers *errgroup.Group) error {
 	var err error
-	if w.control, err = w.Connect(&w.replies); err != nil {
+	// News of a lease may have been lost with a connection.
+	if w.control, err = w.Connect(&w.replies, nats.ReconnectHandler(func(*nats.Conn) { w.leaseChanged() })); err != nil {
 		return err
 	}
 	w.traffic, err = w.ConnectSecond(&w.cork, nats.ReconnectHandler(func(*nats.Conn) {
@@ -153,8 +157,7 @@ func (w *writer) connect(ctx context.Context, helpers *errgroup.Group) error {
 	return nil
 }
 
-// untoldMost is how many frames may be written and not be in the history. Each keeps its place in the queue meanwhile, which
-// hands out 1,024 and no more until some are acknowledged; of these the writer prefetches some.
+// untoldMost is how many frames may be written and not be in the history. Each keeps its place in the queue meanwhile.
 const untoldMost = 512
 
 // resume finishes the frame that a predecessor had in hand, and tells of it.
@@ -212,11 +215,18 @@ func (w *writer) write(f ring.Sending) error {
 		w.quiet = time.Now().Add(took + w.gap)
 	}
 	if err != nil {
+		w.fail(err)
+	}
+	return err
+}
+
+// fail ends the writer with an error. mu must be held.
+func (w *writer) fail(err error) {
+	if w.err == nil {
 		w.stopped = true
 		w.err = err
 		close(w.gone)
 	}
-	return err
 }
 
 // feedMost is how much of a frame is in the pipe at once, which is less than any pipe holds.
