@@ -40,6 +40,7 @@ declare -A may=(
   [cmd/writer]="internal/writer internal/worker"
   [cmd/supervisor]="internal/supervisor internal/client internal/capture internal/config internal/simulator internal/devices internal/doctor internal/serialio internal/ipc internal/frame"
   [scripts/bench]="internal/ipc internal/simulator"
+  [scripts/chaos]="internal/ipc internal/servicemanager internal/simulator"
   [scripts/hwtest/order]=""
   [scripts/hwtest/host]="scripts/hwtest/order"
   [scripts/hwtest/guest]="internal/ipc scripts/hwtest/order"

@@ -117,7 +117,7 @@ func (w *written) compare(got []token, now int64) writtenCounts {
 		}
 		moved, ended := i > 0 && t.life != before.life, false
 		if i > 0 && !w.keeps && (before.kind == cut || r <= last) {
-			if e, ok := w.ended(before, t); ok {
+			if e, ok := w.ended(before, t, r); ok {
 				end, ended = e, true
 			}
 		}
@@ -170,15 +170,22 @@ func (w *written) identify(t *token, last int) {
 // slack is how much later than a sender its account may be written.
 const slack = int64(time.Second)
 
-// ended finds the end of a supervisor between two tokens. Each explains one place at which frames come again.
-func (w *written) ended(before, t token) (ending, bool) {
+// ended finds the end of a supervisor behind which a token came that is none new: the last one before it was read, or if
+// there was one, a kill before which the history did not know of its frame. Each explains one place at which frames come
+// again.
+func (w *written) ended(before, t token, r int) (end ending, ok bool) {
+	next := w.used
 	for i := w.used; i < len(w.endings); i++ {
-		if e := w.endings[i]; e.sent <= t.at && e.gone+slack >= w.asked[before.n].begun {
-			w.used = i + 1
-			return e, true
+		e := w.endings[i]
+		if e.sent > t.at || e.gone+slack < w.asked[before.n].begun {
+			continue
+		}
+		if unknown := end.signal == syscall.SIGKILL && w.sent[r].at > end.sent; !ok || !unknown {
+			end, ok, next = e, true, i+1
 		}
 	}
-	return ending{}, false
+	w.used = next
+	return end, ok
 }
 
 // lose judges frames that did not come between two tokens, by rank, and with them the rest of one that was cut off.
@@ -203,7 +210,7 @@ func (w *written) lose(from, to int, before, t token, moved bool) {
 	}
 	if !w.keeps {
 		for _, e := range w.endings {
-			if e.signal == syscall.SIGTERM && e.sent <= t.at && e.gone >= before.at {
+			if e.signal == syscall.SIGTERM && e.sent <= t.at && e.gone+slack >= w.asked[before.n].begun {
 				room += w.room
 			}
 		}
