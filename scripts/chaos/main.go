@@ -11,8 +11,9 @@
 //	it is unplugged         what a pseudo-terminal holds can be      the same; the frame in hand comes again,
 //	                        lost, and the last frame be cut off:     whole, to the next device
 //	                        it is flagged partial
-//	the supervisor is       what it had in ring and pipe is lost,    nothing is lost; the frame in hand can come
-//	killed, nothing kept    and nothing is doubled                   again from its beginning
+//	the supervisor is       what it had in ring and pipe is lost,    nothing is lost; the frame in hand comes again
+//	killed, nothing kept    and nothing is doubled                   from its beginning, and before it such of which
+//	                                                                 the history did not know that they were sent
 //	the same, ended         nothing is lost                          what a pseudo-terminal holds can be lost:
 //	                                                                 to close a port drops it
 //
