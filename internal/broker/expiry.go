@@ -126,7 +126,12 @@ func (b *Broker) Expire(ctx context.Context, port string, seen QueuedFrame, reas
 	} else if seen.Header == nil {
 		return false, nil
 	}
-	err = b.traffic.PublishMsg(&nats.Msg{Subject: b.subjects.Expired(port), Data: seen.Data, Header: ipc.ExpiredHeader(port, t.Stream, seen.Seq, reason, time.Now())})
+	s, err := b.handle(ctx, t.Stream)
+	if err != nil {
+		return false, err
+	}
+	from := ipc.QueueToken(incarnation(s))
+	err = b.traffic.PublishMsg(&nats.Msg{Subject: b.subjects.Expired(port), Data: seen.Data, Header: ipc.ExpiredHeader(port, from, seen.Seq, reason, time.Now())})
 	if err != nil {
 		return false, fmt.Errorf("port %s: tell that a frame was not sent: %w", port, err)
 	}

@@ -234,9 +234,15 @@ func (b *Broker) RewindQueue(ctx context.Context, port string) (queue uint64, er
 	if err := s.DeleteConsumer(ctx, t.Consumer); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return 0, fmt.Errorf("port %s: rewind its queue: %w", port, err)
 	}
+	return incarnation(s), b.createConsumer(ctx, t)
+}
+
+// incarnation names a stream of the queue as it is now: one that is made anew counts its sequences from the start.
+func incarnation(s jetstream.Stream) uint64 {
+	info := s.CachedInfo()
 	name := fnv.New64a()
-	fmt.Fprintf(name, "%s %d", t.Stream, s.CachedInfo().Created.UnixNano())
-	return name.Sum64() | 1, b.createConsumer(ctx, t)
+	fmt.Fprintf(name, "%s %d", info.Config.Name, info.Created.UnixNano())
+	return name.Sum64() | 1
 }
 
 // createConsumer makes the only consumer of a port's queue. Nothing is delivered twice while a writer lives, however

@@ -34,7 +34,7 @@ func (b *Broker) TakeOutTold(ctx context.Context, port string) error {
 	if err != nil || first == nil || time.Since(first.Time) < surelyKnown {
 		return err
 	}
-	told, err := b.toldSince(ctx, t, first)
+	told, err := b.toldSince(ctx, t, queue, first)
 	if err != nil {
 		return err
 	}
@@ -55,11 +55,11 @@ func (b *Broker) Written(ctx context.Context, port string) ([]uint64, error) {
 	}
 	b.store.asked.RLock()
 	defer b.store.asked.RUnlock()
-	_, first, err := b.firstQueued(ctx, t)
+	queue, first, err := b.firstQueued(ctx, t)
 	if err != nil || first == nil {
 		return nil, err
 	}
-	return b.toldSince(ctx, t, first)
+	return b.toldSince(ctx, t, queue, first)
 }
 
 // firstQueued is the first frame in a port's queue, or nil.
@@ -79,7 +79,7 @@ func (b *Broker) firstQueued(ctx context.Context, t ipc.Target) (jetstream.Strea
 }
 
 // toldSince lists the frames from the first in a port's queue on of which the history says that they were sent.
-func (b *Broker) toldSince(ctx context.Context, t ipc.Target, first *jetstream.RawStreamMsg) ([]uint64, error) {
+func (b *Broker) toldSince(ctx context.Context, t ipc.Target, queue jetstream.Stream, first *jetstream.RawStreamMsg) ([]uint64, error) {
 	port := t.Port
 	js, err := jetstream.New(b.traffic)
 	if err != nil {
@@ -120,7 +120,7 @@ func (b *Broker) toldSince(ctx context.Context, t ipc.Target, first *jetstream.R
 		if err != nil {
 			return written, fmt.Errorf("port %s: what was sent, in the history: %w", port, err)
 		}
-		text, ours := strings.CutPrefix(m.Headers().Get(ipc.HeaderMsgID), ipc.SentPrefix(port, t.Stream))
+		text, ours := strings.CutPrefix(m.Headers().Get(ipc.HeaderMsgID), ipc.SentPrefix(port, ipc.QueueToken(incarnation(queue))))
 		if seq, err := strconv.ParseUint(text, 10, 64); ours && err == nil && seq >= first.Sequence {
 			written = append(written, seq)
 		}

@@ -24,9 +24,12 @@ func TestWhatWasToldLeavesTheQueue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	target := b.Target("gps")
+	number, err := b.RewindQueue(t.Context(), "gps")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for seq, frame := range map[uint64]string{1: "one", 3: "two"} {
-		m := &nats.Msg{Subject: "serial.gps.sent", Data: []byte(frame), Header: ipc.OutcomeHeader("gps", target.Stream, seq, time.Now())}
+		m := &nats.Msg{Subject: "serial.gps.sent", Data: []byte(frame), Header: ipc.OutcomeHeader("gps", ipc.QueueToken(number), seq, time.Now())}
 		if _, err := history.PublishMsg(t.Context(), m); err != nil {
 			t.Fatal(err)
 		}

@@ -59,6 +59,10 @@ func SentID(port, stream string, sequence uint64) string {
 	return SentPrefix(port, stream) + strconv.FormatUint(sequence, 10)
 }
 
+// QueueToken stands for a queue in the ids of what was sent from it: another one that came to be in its place, where
+// sequences begin anew, has another.
+func QueueToken(queue uint64) string { return strconv.FormatUint(queue, 36) }
+
 // SentPrefix is what the ids of all frames from a queue begin with; the sequence follows.
 func SentPrefix(port, stream string) string { return port + ".sent." + stream + "." }
 

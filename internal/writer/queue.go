@@ -67,7 +67,8 @@ func (w *writer) writeQueued(m jetstream.Msg, meta *jetstream.MsgMetadata) (leas
 		return false, 0 // it stays in the queue
 	}
 	seq := meta.Sequence.Stream
-	w.tellLeft(meta.Stream, seq)
+	from := ipc.QueueToken(w.Ring.Source())
+	w.tellLeft(from, seq)
 	f, refusal := w.frameOf(ring.Queued, seq, m.Headers(), m.Data())
 	if !w.tx.Done(seq) {
 		if refusal == "" {
@@ -78,7 +79,7 @@ func (w *writer) writeQueued(m jetstream.Msg, meta *jetstream.MsgMetadata) (leas
 			refusal = ipc.Stale(meta.Timestamp, time.Now(), ipc.FrameTTL(m.Headers().Get(ipc.HeaderTTL)), w.Spec.Queue.MaxAge)
 		}
 		if refusal != "" {
-			w.expire(meta.Stream, seq, m.Data(), refusal, m)
+			w.expire(from, seq, m.Data(), refusal, m)
 			return false, 0
 		}
 		if _, leased := w.leasedToOther(m.Headers()); leased {
@@ -89,7 +90,7 @@ func (w *writer) writeQueued(m jetstream.Msg, meta *jetstream.MsgMetadata) (leas
 		}
 	}
 	// Told close to when it happened and before what the device answers.
-	w.tell(meta.Stream, f, m)
+	w.tell(from, f, m)
 	return false, 0
 }
 
