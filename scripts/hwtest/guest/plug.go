@@ -20,9 +20,10 @@ import (
 const (
 	plugRounds   = 20
 	missingLimit = 50 * time.Millisecond
-	openLimit    = 150 * time.Millisecond
-	awayFrames   = 100
-	awayRounds   = 3
+	// A UART on real hardware is held to 150 ms, see scripts/bench -only ports; to start two workers takes an emulator longer.
+	openLimit  = 250 * time.Millisecond
+	awayFrames = 100
+	awayRounds = 3
 )
 
 // replugs measures once, for several checks.
