@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -216,6 +217,34 @@ func TestManyFramesWaitForALease(t *testing.T) {
 		t.Fatal("the last frame does not come")
 	}
 	g.await(t, "nothing is left", func(p portNumbers) bool { return p.Tx.Frames == 1516 && p.Tx.Queued == 0 })
+}
+
+// A frame that is queued in the moment in which a lease ends does not pass those that waited for that.
+func TestReleaseKeepsOrder(t *testing.T) {
+	g := startGateway(t)
+	lines := g.asked(t, func(string) string { return "" })
+	holder, other := g.connect(t, "send"), g.connect(t, "send")
+	var want []string
+	for n := range 200 {
+		token := acquire(t, holder, `{"action": "acquire"}`)
+		queueFrame(t, other, fmt.Sprint("waits ", n), "")
+		released := make(chan struct{})
+		go func() {
+			defer close(released)
+			askLease(t, holder, fmt.Sprintf(`{"action": "release", "token": %q}`, token))
+		}()
+		queueFrame(t, other, fmt.Sprint("comes ", n), "")
+		<-released
+		want = append(want, fmt.Sprint("waits ", n), fmt.Sprint("comes ", n))
+	}
+	waitUntil(t, "all are written", func() bool { return len(lines()) == len(want) })
+	if got := lines(); !slices.Equal(got, want) {
+		for i := range got {
+			if got[i] != want[i] {
+				t.Fatalf("line %d of the device is %q, not %q", i, got[i], want[i])
+			}
+		}
+	}
 }
 
 // A lease survives its writer, however often that is killed: the device gets each frame once, the holder's in the lease and the

@@ -37,6 +37,9 @@ type parkedFrame struct {
 	meta *jetstream.MsgMetadata
 }
 
+// any says whether frames wait. mu must be held.
+func (p *parked) any() bool { return len(p.frames) > 0 || p.overflow }
+
 // leasedToOther returns the lease if it keeps a message with some headers from being written. mu must be held.
 func (w *writer) leasedToOther(h nats.Header) (ring.Lease, bool) {
 	if w.leaseVersion != w.Ring.LeaseVersion() {
@@ -52,7 +55,7 @@ func (w *writer) leasedToOther(h nats.Header) (ring.Lease, bool) {
 func (w *writer) park(m jetstream.Msg, meta *jetstream.MsgMetadata, lease uint64) {
 	p := &w.parked
 	crash.Point("tx-parked")
-	if len(p.frames) == 0 && !p.overflow {
+	if !p.any() {
 		w.watchLease(lease)
 	}
 	if cost := len(m.Data()) + parkedCost; p.overflow || p.bytes+cost > parkedBytes {
@@ -81,7 +84,7 @@ func (w *writer) leaseChanged() {
 // unpark writes the parked frames, in order, that wait for the lease no more. parked.mu must be held.
 func (w *writer) unpark() {
 	p := &w.parked
-	if len(p.frames) == 0 && !p.overflow {
+	if !p.any() {
 		return
 	}
 	lease, version := w.Ring.Lease()
@@ -99,14 +102,14 @@ func (w *writer) unpark() {
 	var left []parkedFrame
 	p.bytes = 0
 	for _, f := range p.frames {
-		if leased, _ := w.writeQueued(f.m, f.meta); leased {
+		if wait, _ := w.writeQueued(f.m, f.meta, len(left) > 0); wait {
 			left = append(left, f)
 			p.bytes += len(f.m.Data()) + parkedCost
 		}
 		crash.Point("tx-unparked")
 	}
 	p.frames = left
-	if len(left) > 0 || p.overflow {
+	if p.any() {
 		w.watchLease(version)
 	}
 }

@@ -53,14 +53,15 @@ func (w *writer) takeQueued(m jetstream.Msg) {
 	}
 	w.tx.HandedOut(meta.Sequence.Stream)
 	w.unpark()
-	if leased, lease := w.writeQueued(m, meta); leased {
+	if wait, lease := w.writeQueued(m, meta, w.parked.any()); wait {
 		w.park(m, meta, lease)
 	}
 }
 
-// writeQueued writes a frame from the queue, unless another client has a lease, of which it returns the number. One that a
-// predecessor has written is only told and taken out of the queue.
-func (w *writer) writeQueued(m jetstream.Msg, meta *jetstream.MsgMetadata) (leased bool, lease uint64) {
+// writeQueued writes a frame from the queue, unless it has to wait for a lease to end, of which it returns the number. behind
+// says that others before it wait: only a holder's frame passes those, even when the lease has ended in this moment. One that
+// a predecessor has written is only told and taken out of the queue.
+func (w *writer) writeQueued(m jetstream.Msg, meta *jetstream.MsgMetadata, behind bool) (wait bool, lease uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.stopped {
@@ -82,7 +83,7 @@ func (w *writer) writeQueued(m jetstream.Msg, meta *jetstream.MsgMetadata) (leas
 			w.expire(from, seq, m.Data(), refusal, m)
 			return false, 0
 		}
-		if _, leased := w.leasedToOther(m.Headers()); leased {
+		if lease, leased := w.leasedToOther(m.Headers()); leased || behind && lease.Left() == 0 {
 			return true, w.leaseVersion
 		}
 		if w.write(f) != nil {
