@@ -60,6 +60,8 @@ type event struct {
 	deed   deed
 	port   int
 	length time.Duration
+	// behind is how long after the port's next bytes a process is killed or stopped: most of the time none are under way.
+	behind time.Duration
 }
 
 // schedule draws events from a seed, for ever: the same whatever comes of them.
@@ -100,9 +102,11 @@ func (s *schedule) next() event {
 			return s.next()
 		}
 		e.port = plugs[port%len(plugs)]
-	case e.deed.ofPort():
+	default:
 		e.port = port
 	}
+	part := s.random.Float64()
+	e.behind = time.Duration(part * part * float64(5*time.Millisecond))
 	e.length = lengthOf(e.deed, length, long)
 	return e
 }
@@ -141,6 +145,11 @@ func lengthOf(d deed, part float64, long bool) time.Duration {
 		return (longest * 3 / 4) + time.Duration(part*float64(longest)/4)
 	}
 	return time.Millisecond + time.Duration(part*part*float64(most))
+}
+
+// toDevice says whether a deed is best done while a frame is on its way to the device, else while the device speaks.
+func (d deed) toDevice() bool {
+	return d == killWriter || d == stopWriter || d == killSender || d == stopSender
 }
 
 // words say what an event is.
