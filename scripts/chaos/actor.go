@@ -16,8 +16,8 @@ type actor struct {
 	over  <-chan struct{} // closed when what lasts is to end
 
 	mu     sync.Mutex // guards all below
-	done   [deeds]int
-	missed int // there was nothing to do it to
+	done   [deeds]int // to how many
+	missed int        // there was nothing to do it to
 	past   []pastEvent
 }
 
@@ -57,24 +57,22 @@ func (a *actor) wait(length time.Duration) {
 // do does one event, to its end.
 func (a *actor) do(e event) {
 	began := time.Now()
-	hit := a.act(e)
+	count := a.act(e)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	text := e.words(a.phase.ports)
-	if hit {
-		a.done[e.deed]++
-	} else {
+	if a.done[e.deed] += count; count == 0 {
 		a.missed++
 		text += " (not there)"
 	}
 	ended := time.Now()
 	text = fmt.Sprintf("%s, done after %d ms", text, ended.Sub(began).Milliseconds())
-	a.past = append(a.past, pastEvent{e, began.UnixNano(), ended.UnixNano(), hit, text})
+	a.past = append(a.past, pastEvent{e, began.UnixNano(), ended.UnixNano(), count > 0, text})
 	fmt.Fprintf(a.log, "%s  %9.3f s  %s\n", began.Format("15:04:05.000000"), e.at.Seconds(), text)
 }
 
-// act returns false if there was nothing to act on.
-func (a *actor) act(e event) bool {
+// act returns to how many it was done; 0: there was nothing to act on.
+func (a *actor) act(e event) int {
 	p := a.phase
 	name, device := p.ports[e.port].name, p.devices[e.port]
 	switch e.deed {
@@ -94,22 +92,33 @@ func (a *actor) act(e event) bool {
 		return a.restart(e)
 	case stopSupervisor:
 		return a.strike(e, held(p.gateway.pid()))
-	case unplug, unplugCut, unplugDeaf:
-		if e.deed == unplugDeaf {
+	case killAgain:
+		hit := 0
+		for range 2 + e.port {
+			hit += a.strike(e, a.await(name+"/reader", name+"/writer"))
+		}
+		return hit
+	case unplug, unplugCut, unplugDeaf, unplugKilled:
+		switch e.deed {
+		case unplugDeaf:
 			device.beDeaf(e.length)
 			a.wait(e.length)
+		case unplugKilled:
+			kill := e
+			kill.length = 0
+			a.strike(kill, a.workers(name+"/reader", name+"/writer"))
 		}
 		if !device.unplug(e.deed == unplugCut) {
-			return false
+			return 0
 		}
 		a.wait(e.length)
 		if err := device.plugIn(); err != nil {
 			p.gateway.fail(err.Error())
 		}
-		return true
+		return 1
 	case beDeaf:
 		device.beDeaf(e.length)
-		return true
+		return 1
 	case killTap, stopTap:
 		return a.strike(e, held(p.spectator.pid()))
 	case killSender, stopSender:
@@ -119,7 +128,7 @@ func (a *actor) act(e event) bool {
 }
 
 // restart ends the supervisor, and starts it again after a time.
-func (a *actor) restart(e event) bool {
+func (a *actor) restart(e event) int {
 	signal := syscall.SIGKILL
 	if e.deed == endSupervisor {
 		signal = syscall.SIGTERM
@@ -127,13 +136,13 @@ func (a *actor) restart(e event) bool {
 	a.awaitBytes(e)
 	g := a.phase.gateway
 	if !g.end(signal) {
-		return false
+		return 0
 	}
 	a.wait(e.length)
 	if err := g.start(); err != nil {
 		g.fail(err.Error())
 	}
-	return true
+	return 1
 }
 
 // mostWait is how long bytes are waited for.
@@ -159,6 +168,20 @@ func (a *actor) workers(names ...string) (victims []victim) {
 	return victims
 }
 
+// await waits a moment for all of some workers to be there.
+func (a *actor) await(names ...string) (victims []victim) {
+	for range 30 {
+		if victims = a.workers(names...); len(victims) == len(names) {
+			return victims
+		}
+		for _, v := range victims {
+			v.release()
+		}
+		a.wait(time.Millisecond)
+	}
+	return nil
+}
+
 // held holds a process by its pid, if there is one.
 func held(pid int) []victim {
 	if pid == 0 {
@@ -171,9 +194,12 @@ func held(pid int) []victim {
 	return []victim{v}
 }
 
-// strike kills victims, or stops them for a time, and releases them. It returns false if there was none.
-func (a *actor) strike(e event, victims []victim) (hit bool) {
-	if len(victims) > 0 {
+// strike kills victims, or stops them for a time, and releases them. It returns how many there were.
+func (a *actor) strike(e event, victims []victim) (hit int) {
+	switch {
+	case e.deed == killAgain:
+		time.Sleep(2 * e.behind) // it begins to work
+	case len(victims) > 0:
 		a.awaitBytes(e)
 	}
 	signal := syscall.SIGKILL
@@ -181,9 +207,11 @@ func (a *actor) strike(e event, victims []victim) (hit bool) {
 		signal = syscall.SIGSTOP
 	}
 	for _, v := range victims {
-		hit = v.signal(signal) || hit
+		if v.signal(signal) {
+			hit++
+		}
 	}
-	if e.length > 0 && hit {
+	if e.length > 0 && hit > 0 {
 		a.wait(e.length)
 	}
 	for _, v := range victims {
