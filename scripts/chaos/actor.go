@@ -16,8 +16,8 @@ type actor struct {
 	over  <-chan struct{} // closed when what lasts is to end
 
 	mu     sync.Mutex // guards all below
-	done   [deeds]int
-	missed int // there was nothing to do it to
+	done   [deeds]int // to how many
+	missed int        // there was nothing to do it to
 	past   []pastEvent
 }
 
@@ -42,11 +42,7 @@ func (a *actor) Run(ctx context.Context, s *schedule) error {
 			return nil
 		case <-time.After(time.Until(begun.Add(e.at))):
 		}
-		if e.length == 0 && e.deed != killSupervisor {
-			a.do(e)
-		} else {
-			lasting.Go(func() { a.do(e) })
-		}
+		lasting.Go(func() { a.do(e) })
 	}
 }
 
@@ -61,107 +57,168 @@ func (a *actor) wait(length time.Duration) {
 // do does one event, to its end.
 func (a *actor) do(e event) {
 	began := time.Now()
-	hit := a.act(e)
+	count := a.act(e)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	text := e.words(a.phase.ports)
-	if hit {
-		a.done[e.deed]++
-	} else {
+	if a.done[e.deed] += count; count == 0 {
 		a.missed++
 		text += " (not there)"
 	}
 	ended := time.Now()
 	text = fmt.Sprintf("%s, done after %d ms", text, ended.Sub(began).Milliseconds())
-	a.past = append(a.past, pastEvent{e, began.UnixNano(), ended.UnixNano(), hit, text})
+	a.past = append(a.past, pastEvent{e, began.UnixNano(), ended.UnixNano(), count > 0, text})
 	fmt.Fprintf(a.log, "%s  %9.3f s  %s\n", began.Format("15:04:05.000000"), e.at.Seconds(), text)
 }
 
-// act returns false if there was nothing to act on.
-func (a *actor) act(e event) bool {
-	p, name := a.phase, ""
-	var device *device
-	if e.deed.ofPort() {
-		name, device = p.ports[e.port].name, p.devices[e.port]
-	}
+// act returns to how many it was done; 0: there was nothing to act on.
+func (a *actor) act(e event) int {
+	p := a.phase
+	name, device := p.ports[e.port].name, p.devices[e.port]
 	switch e.deed {
 	case killReader, stopReader:
-		return a.toWorker(name+"/reader", e.length)
+		return a.strike(e, a.workers(name+"/reader"))
 	case killWriter, stopWriter:
-		return a.toWorker(name+"/writer", e.length)
+		return a.strike(e, a.workers(name+"/writer"))
 	case killBoth:
-		reader, writer := a.toWorker(name+"/reader", 0), a.toWorker(name+"/writer", 0)
-		return reader || writer
+		return a.strike(e, a.workers(name+"/reader", name+"/writer"))
 	case killAll:
-		hit := false
+		var names []string
 		for _, port := range p.ports {
-			hit = a.toWorker(port.name+"/reader", 0) || hit
-			hit = a.toWorker(port.name+"/writer", 0) || hit
+			names = append(names, port.name+"/reader", port.name+"/writer")
+		}
+		return a.strike(e, a.workers(names...))
+	case killSupervisor, endSupervisor:
+		return a.restart(e)
+	case stopSupervisor:
+		return a.strike(e, held(p.gateway.pid()))
+	case killAgain:
+		hit := 0
+		for range 2 + e.port {
+			hit += a.strike(e, a.await(name+"/reader", name+"/writer"))
 		}
 		return hit
-	case killSupervisor, endSupervisor:
-		signal := syscall.SIGKILL
-		if e.deed == endSupervisor {
-			signal = syscall.SIGTERM
-		}
-		if !p.gateway.end(signal) {
-			return false
-		}
-		a.wait(e.length)
-		if err := p.gateway.start(); err != nil {
-			p.gateway.fail(err.Error())
-		}
-		return true
-	case stopSupervisor:
-		return a.toPID(p.gateway.pid(), e.length)
-	case unplug, unplugCut, unplugDeaf:
-		if e.deed == unplugDeaf {
+	case unplug, unplugCut, unplugDeaf, unplugKilled:
+		switch e.deed {
+		case unplugDeaf:
 			device.beDeaf(e.length)
 			a.wait(e.length)
+		case unplugKilled:
+			kill := e
+			kill.length = 0
+			a.strike(kill, a.workers(name+"/reader", name+"/writer"))
 		}
 		if !device.unplug(e.deed == unplugCut) {
-			return false
+			return 0
 		}
 		a.wait(e.length)
 		if err := device.plugIn(); err != nil {
 			p.gateway.fail(err.Error())
 		}
-		return true
+		return 1
 	case beDeaf:
 		device.beDeaf(e.length)
-		return true
+		return 1
 	case killTap, stopTap:
-		return a.toPID(p.spectator.pid(), e.length)
+		return a.strike(e, held(p.spectator.pid()))
 	case killSender, stopSender:
-		return a.toPID(p.senders[e.port].pid(), e.length)
+		return a.strike(e, held(p.senders[e.port].pid()))
 	}
 	panic("unknown deed")
 }
 
-// toWorker kills a worker, or stops it for a time.
-func (a *actor) toWorker(name string, length time.Duration) bool {
-	v, ok := a.phase.gateway.worker(name)
-	return ok && a.strike(v, length)
+// restart ends the supervisor, and starts it again after a time.
+func (a *actor) restart(e event) int {
+	signal := syscall.SIGKILL
+	if e.deed == endSupervisor {
+		signal = syscall.SIGTERM
+	}
+	a.awaitBytes(e)
+	g := a.phase.gateway
+	if !g.end(signal) {
+		return 0
+	}
+	a.wait(e.length)
+	if err := g.start(); err != nil {
+		g.fail(err.Error())
+	}
+	return 1
 }
 
-// toPID does it to another process.
-func (a *actor) toPID(pid int, length time.Duration) bool {
+// mostWait is how long bytes are waited for.
+const mostWait = 150 * time.Millisecond
+
+// awaitBytes waits until a moment after the device of an event has begun to say something, or has got something.
+func (a *actor) awaitBytes(e event) {
+	select {
+	case <-a.phase.devices[e.port].nextBytes(e.deed.toDevice()):
+		time.Sleep(e.behind)
+	case <-time.After(mostWait):
+	case <-a.over:
+	}
+}
+
+// workers holds those of some names that there are.
+func (a *actor) workers(names ...string) (victims []victim) {
+	for _, name := range names {
+		if v, ok := a.phase.gateway.worker(name); ok {
+			victims = append(victims, v)
+		}
+	}
+	return victims
+}
+
+// await waits a moment for all of some workers to be there.
+func (a *actor) await(names ...string) (victims []victim) {
+	for range 30 {
+		if victims = a.workers(names...); len(victims) == len(names) {
+			return victims
+		}
+		for _, v := range victims {
+			v.release()
+		}
+		a.wait(time.Millisecond)
+	}
+	return nil
+}
+
+// held holds a process by its pid, if there is one.
+func held(pid int) []victim {
 	if pid == 0 {
-		return false
+		return nil
 	}
 	v, err := hold(pid)
-	return err == nil && a.strike(v, length)
+	if err != nil {
+		return nil
+	}
+	return []victim{v}
 }
 
-// strike kills a victim, or stops it for a time, and releases it.
-func (a *actor) strike(v victim, length time.Duration) bool {
-	defer v.release()
-	if length == 0 {
-		return v.signal(syscall.SIGKILL)
+// strike kills victims, or stops them for a time, and releases them. It returns how many there were.
+func (a *actor) strike(e event, victims []victim) (hit int) {
+	switch {
+	case e.deed == killAgain:
+		time.Sleep(2 * e.behind) // it begins to work
+	case len(victims) > 0:
+		a.awaitBytes(e)
 	}
-	if !v.signal(syscall.SIGSTOP) {
-		return false
+	signal := syscall.SIGKILL
+	if e.length > 0 {
+		signal = syscall.SIGSTOP
 	}
-	a.wait(length)
-	return v.signal(syscall.SIGCONT)
+	for _, v := range victims {
+		if v.signal(signal) {
+			hit++
+		}
+	}
+	if e.length > 0 && hit > 0 {
+		a.wait(e.length)
+	}
+	for _, v := range victims {
+		if e.length > 0 {
+			v.signal(syscall.SIGCONT)
+		}
+		v.release()
+	}
+	return hit
 }

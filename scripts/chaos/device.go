@@ -29,6 +29,8 @@ type device struct {
 	lives   []lifetime     // up to the one that it is in
 	got     []token        // in the order in which they came
 
+	speaks, hears chan struct{} // not nil: closed with the next bytes that it says or gets
+
 	listener sync.WaitGroup
 	unplugs  chan struct{} // closed when this life ends
 }
@@ -157,6 +159,30 @@ func burst(random *rand.Rand) (frames int, pause time.Duration) {
 	return frames, time.Duration(random.IntN(2*frames*4000)) * time.Microsecond
 }
 
+// nextBytes is closed when the device gets bytes, or is about to say some.
+func (d *device) nextBytes(gets bool) <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	which := &d.speaks
+	if gets {
+		which = &d.hears
+	}
+	if *which == nil {
+		*which = make(chan struct{})
+	}
+	return *which
+}
+
+// notice closes what nextBytes has returned.
+func (d *device) notice(which *chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if *which != nil {
+		close(*which)
+		*which = nil
+	}
+}
+
 // say says some frames in one go, for as long as the device is plugged in. What was not begun then is said later.
 func (d *device) say(pty *simulator.Pty, frames int) error {
 	d.mu.Lock()
@@ -173,6 +199,7 @@ func (d *device) say(pty *simulator.Pty, frames int) error {
 		text = text[:last+1+int(d.speech.seed+uint64(first))%(len(text)-last-1)]
 	}
 	begun := time.Now().UnixNano()
+	d.notice(&d.speaks)
 	n, err := pty.Write(text)
 	done := time.Now().UnixNano()
 	d.mu.Lock()
@@ -234,6 +261,7 @@ func (d *device) listen(pty *simulator.Pty, life int, unplugs <-chan struct{}) {
 			continue
 		}
 		n, err := pty.Read(buffer)
+		d.notice(&d.hears)
 		in.write(buffer[:n], time.Now().UnixNano())
 		if err != nil {
 			return // unplugged

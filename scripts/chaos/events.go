@@ -13,16 +13,18 @@ type deed int
 const (
 	killReader deed = iota
 	killWriter
-	killBoth // workers of a port
-	killAll  // workers
+	killBoth  // workers of a port
+	killAll   // workers
+	killAgain // reader and writer of a port, and their successors as soon as they are there
 	stopReader
 	stopWriter
 	killSupervisor
 	endSupervisor
 	stopSupervisor
 	unplug
-	unplugCut  // in the middle of a frame that it says
-	unplugDeaf // after it has not read for a time, so that a frame to it is under way
+	unplugCut    // in the middle of a frame that it says
+	unplugDeaf   // after it has not read for a time, so that a frame to it is under way
+	unplugKilled // in the moment in which reader and writer are killed
 	beDeaf
 	killTap
 	stopTap
@@ -32,15 +34,15 @@ const (
 )
 
 var deedNames = [deeds]string{
-	"kill the reader of", "kill the writer of", "kill reader and writer of", "kill all workers", "stop the reader of", "stop the writer of",
-	"kill the supervisor", "end the supervisor", "stop the supervisor", "unplug", "unplug in mid-frame", "unplug when deaf", "make deaf",
+	"kill the reader of", "kill the writer of", "kill reader and writer of", "kill all workers", "kill again and again reader and writer of", "stop the reader of", "stop the writer of",
+	"kill the supervisor", "end the supervisor", "stop the supervisor", "unplug", "unplug in mid-frame", "unplug when deaf", "kill reader and writer and unplug", "make deaf",
 	"kill the tap", "stop the tap", "kill the sender to", "stop the sender to",
 }
 
 // shares are how often each deed is drawn.
 var shares = [deeds]int{
-	killReader: 14, killWriter: 14, killBoth: 5, killAll: 2, stopReader: 6, stopWriter: 6, killSupervisor: 6, endSupervisor: 2, stopSupervisor: 3,
-	unplug: 4, unplugCut: 4, unplugDeaf: 3, beDeaf: 6, killTap: 3, stopTap: 2, killSender: 4, stopSender: 2,
+	killReader: 18, killWriter: 18, killBoth: 6, killAll: 2, killAgain: 6, stopReader: 6, stopWriter: 6, killSupervisor: 6, endSupervisor: 2, stopSupervisor: 3,
+	unplug: 4, unplugCut: 4, unplugDeaf: 3, unplugKilled: 3, beDeaf: 6, killTap: 3, stopTap: 2, killSender: 4, stopSender: 2,
 }
 
 // ofPort says whether a deed concerns one port; ofPlug whether one that can be unplugged.
@@ -52,7 +54,9 @@ func (d deed) ofPort() bool {
 	return true
 }
 
-func (d deed) ofPlug() bool { return d == unplug || d == unplugCut || d == unplugDeaf }
+func (d deed) ofPlug() bool {
+	return d == unplug || d == unplugCut || d == unplugDeaf || d == unplugKilled
+}
 
 // event is a deed at a time.
 type event struct {
@@ -60,6 +64,8 @@ type event struct {
 	deed   deed
 	port   int
 	length time.Duration
+	// behind is how long after the port's next bytes a process is killed or stopped: most of the time none are under way.
+	behind time.Duration
 }
 
 // schedule draws events from a seed, for ever: the same whatever comes of them.
@@ -80,7 +86,7 @@ func (s *schedule) next() event {
 		s.burst--
 		s.now += time.Duration(s.random.IntN(20_000)) * time.Microsecond
 	} else {
-		s.now += time.Duration(s.random.IntN(600)) * time.Millisecond
+		s.now += time.Duration(s.random.IntN(400)) * time.Millisecond
 		if s.random.IntN(8) == 0 {
 			s.burst = 1 + s.random.IntN(4)
 		}
@@ -100,9 +106,11 @@ func (s *schedule) next() event {
 			return s.next()
 		}
 		e.port = plugs[port%len(plugs)]
-	case e.deed.ofPort():
+	default:
 		e.port = port
 	}
+	part := s.random.Float64()
+	e.behind = time.Duration(part * part * float64(5*time.Millisecond))
 	e.length = lengthOf(e.deed, length, long)
 	return e
 }
@@ -131,7 +139,7 @@ func lengthOf(d deed, part float64, long bool) time.Duration {
 		longest = 4 * time.Second
 	case stopTap:
 		longest = 14 * time.Second // the broker waits 10 s for one that does not read
-	case killSupervisor, endSupervisor, unplug, unplugCut:
+	case killSupervisor, endSupervisor, unplug, unplugCut, unplugKilled:
 	case unplugDeaf, beDeaf:
 		longest = 3 * time.Second
 	default:
@@ -141,6 +149,11 @@ func lengthOf(d deed, part float64, long bool) time.Duration {
 		return (longest * 3 / 4) + time.Duration(part*float64(longest)/4)
 	}
 	return time.Millisecond + time.Duration(part*part*float64(most))
+}
+
+// toDevice says whether a deed is best done while a frame is on its way to the device, else while the device speaks.
+func (d deed) toDevice() bool {
+	return d == killWriter || d == stopWriter || d == killSender || d == stopSender
 }
 
 // words say what an event is.

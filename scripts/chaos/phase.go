@@ -182,6 +182,6 @@ func (p *phase) line(since time.Duration) string {
 	defer a.mu.Unlock()
 	d := a.done
 	return fmt.Sprintf("%s %3.0f s: workers killed %d, stopped %d; supervisor killed %d, ended %d, stopped %d; devices unplugged %d, deaf %d; clients killed %d, stopped %d; not there %d; %d frames said, %d queued",
-		p.name, since.Seconds(), d[killReader]+d[killWriter]+d[killBoth]+d[killAll], d[stopReader]+d[stopWriter], d[killSupervisor], d[endSupervisor], d[stopSupervisor],
-		d[unplug]+d[unplugCut]+d[unplugDeaf], d[beDeaf], d[killTap]+d[killSender], d[stopTap]+d[stopSender], a.missed, said, queued)
+		p.name, since.Seconds(), d[killReader]+d[killWriter]+d[killBoth]+d[killAll]+d[killAgain], d[stopReader]+d[stopWriter], d[killSupervisor], d[endSupervisor], d[stopSupervisor],
+		d[unplug]+d[unplugCut]+d[unplugDeaf]+d[unplugKilled], d[beDeaf], d[killTap]+d[killSender], d[stopTap]+d[stopSender], a.missed, said, queued)
 }
