@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -96,6 +97,32 @@ func TestStopUnderTraffic(t *testing.T) {
 	}
 	if count < 1000 {
 		t.Errorf("the history has %d lines, want more than 1000", count)
+	}
+}
+
+// What was written before the stop comes to a device that takes its time to read it.
+func TestStopLosesNoOutput(t *testing.T) {
+	g := startGateway(t)
+	nc := g.connect(t, "send")
+	var all strings.Builder
+	for n := range 64 { // more than a pty holds
+		frame := fmt.Sprintf("%03d%s", n, strings.Repeat("x", 996))
+		queueFrame(t, nc, frame, "")
+		all.WriteString(frame + "\n")
+	}
+	var written uint64
+	g.await(t, "the pty is full", func(p portNumbers) bool {
+		full := p.Tx.Bytes > 5000 && p.Tx.Bytes == written
+		written = p.Tx.Bytes
+		return full
+	})
+	if took := g.stop(t, 0, syscall.SIGTERM); took > stopLimit {
+		t.Errorf("it took %s to stop, want at most %s", took, stopLimit)
+	}
+	_ = g.device.SetReadDeadline(time.Now().Add(patience))
+	got := make([]byte, written)
+	if n, err := io.ReadFull(g.device, got); err != nil || string(got) != all.String()[:written] {
+		t.Errorf("the device has got %d of %d bytes, or others: %v", n, len(got), err)
 	}
 }
 

@@ -3,11 +3,13 @@ package serialio
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/user"
 	"path/filepath"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/tarm/serial"
 	"golang.org/x/sys/unix"
@@ -137,14 +139,44 @@ func (p *Port) lend(fd *int, use func(fd uintptr) error) error {
 	return use(uintptr(*fd))
 }
 
-// Close gives the device back. Output that the device did not take is discarded, as the kernel would wait 30 s for it
-// otherwise; even so a driver may block, so callers that must not wait run it aside. Nothing can be lent from the moment
-// that it is called.
+// Limits of the wait for the device to take what was written, see Close.
+const (
+	drainMost  = 700 * time.Millisecond // in all: a full driver buffer of 4 KiB takes 0.36 s at 115200 baud
+	drainStuck = 250 * time.Millisecond // when it takes nothing
+	drainStep  = 2 * time.Millisecond   // between looks at what the driver holds, which does not tell by itself
+)
+
+// Close gives the device back. It waits for the device to take what the driver still holds, for as long as it takes some and
+// for drainMost at the longest; what it has not taken then is discarded, as the kernel would wait 30 s for it otherwise. Even
+// so a driver may block, so callers that must not wait run it aside. Nothing can be lent from the moment that it is called.
 func (p *Port) Close() {
 	// All fail when the device is gone, and then do not matter.
-	_ = unix.IoctlSetInt(p.keeper, unix.TCFLSH, unix.TCOFLUSH)
+	if !isPty(p.keeper) { // who has the other side of a pty can read what was written still
+		drain(p.keeper)
+		_ = unix.IoctlSetInt(p.keeper, unix.TCFLSH, unix.TCOFLUSH)
+	}
 	_ = unix.IoctlSetInt(p.keeper, unix.TIOCNXCL, 0)
 	p.closeAll()
+}
+
+// drain is a tcdrain(3) that ends, also when flow control has stopped the device.
+func drain(fd int) {
+	began := time.Now()
+	held, progress := math.MaxInt, began
+	for {
+		n, err := unix.IoctlGetInt(fd, unix.TIOCOUTQ)
+		if err != nil || n == 0 {
+			return
+		}
+		now := time.Now()
+		if n < held {
+			held, progress = n, now
+		}
+		if now.Sub(began) > drainMost || now.Sub(progress) > drainStuck {
+			return
+		}
+		time.Sleep(drainStep)
+	}
 }
 
 // closeAll closes outside the lock: a close that blocks must not make a borrower wait.

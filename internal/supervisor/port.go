@@ -22,8 +22,8 @@ const (
 	retryCap   = time.Second
 	// slowOpen is how long an open may take until it is reported.
 	slowOpen = 3 * time.Second
-	// closeLimit is how long the supervisor waits for a device to close: drivers can take 30 s.
-	closeLimit = 500 * time.Millisecond
+	// closeLimit is how long the supervisor waits for a device to close, which takes long when it drains slowly: drivers can take 30 s.
+	closeLimit = time.Second
 )
 
 // port is one configured port: it waits for the device, opens it, has reader and writer run while it is open, and begins

@@ -145,7 +145,7 @@ func TestWritten(t *testing.T) {
 		{"again after a kill, not told before", terms{endings: kill}, join(frames(0, 2, 0, 1, 2, 3, 4), frames(0, 3, 3, 4, 5)), ""},
 		{"again after a kill, and told before", terms{endings: kill}, join(frames(0, 2, 0, 1, 2, 3), frames(0, 3, 1, 2, 3, 4, 5)), "comes again"},
 		{"again, and nobody was killed", terms{}, join(frames(0, 2, 0, 1, 2, 3), frames(0, 3, 3, 4, 5)), "comes again"},
-		{"lost by ending", terms{endings: end, room: 1 << 20}, join(frames(0, 2, 0, 1), frames(0, 3, 3, 4, 5)), ""},
+		{"lost by ending", terms{endings: end, room: 1 << 20}, join(frames(0, 2, 0, 1), frames(0, 3, 3, 4, 5)), "did not come"},
 		{"lost by ending under a manager", terms{keeps: true, endings: end, room: 1 << 20}, join(frames(0, 2, 0, 1), frames(0, 3, 3, 4, 5)), "did not come"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -14,8 +14,7 @@
 //	the supervisor is       what it had in ring and pipe is lost,    nothing is lost; the frame in hand comes again
 //	killed, nothing kept    and nothing is doubled                   from its beginning, and before it such of which
 //	                                                                 the history did not know that they were sent
-//	the same, ended         nothing is lost                          what a pseudo-terminal holds can be lost:
-//	                                                                 to close a port drops it
+//	the same, ended         nothing is lost                          nothing is lost; the frame in hand comes again
 //
 // It does not matter that readers, writers, taps and senders are killed or stopped, nor that the supervisor is stopped. A tap
 // sees all that is stored while it is connected, some of it twice. A frame that a sender was not told of is queued or not, and

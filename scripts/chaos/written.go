@@ -15,8 +15,7 @@ import (
 //     device was unplugged, or where the supervisor ended and nobody kept descriptors: it was in hand;
 //   - where such a supervisor was killed, frames before that one can come again too, in order, which the history did not
 //     have as sent yet;
-//   - as much as a pseudo-terminal holds can be missing where the device was unplugged, or where such a supervisor was
-//     asked to end, which drops what a device has not taken.
+//   - as much as a pseudo-terminal holds can be missing where the device was unplugged.
 type written struct {
 	terms
 	order talk
@@ -207,13 +206,6 @@ func (w *written) lose(from, to int, before, t token, moved bool) {
 	room := 0
 	if moved {
 		room = (t.life - before.life) * w.room
-	}
-	if !w.keeps {
-		for _, e := range w.endings {
-			if e.signal == syscall.SIGTERM && e.sent <= t.at && e.gone+slack >= w.asked[before.n].begun {
-				room += w.room
-			}
-		}
 	}
 	if size <= room {
 		w.counts.withDevice += frames
