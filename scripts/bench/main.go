@@ -18,6 +18,7 @@ var (
 	rounds = flag.Int("rounds", 3, "rounds; figures are medians over them")
 	lines  = flag.Int("lines", 400, "lines of a latency measurement")
 	only   = flag.String("only", "", "measure only: peers, requests, kills, ports, gaps")
+	answer = flag.Bool("answer", false, "be a device that answers lines, for -only requests")
 	pace   = flag.Duration("cpu", 60*time.Second, "how long CPU time is measured at 100 lines/s")
 )
 
@@ -42,6 +43,9 @@ func main() {
 }
 
 func bench() error {
+	if *answer {
+		return runAnswer()
+	}
 	for _, part := range []struct {
 		name string
 		run  func() error
