@@ -17,7 +17,8 @@ import (
 func controlCommand(p *places) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "control PORT [KEY[=VALUE]...]", Short: "Change or show how a port's line stands", Args: rangeArgs(1, 100),
+		ValidArgsFunction: completePorts(p),
+		Use:               "control PORT [KEY[=VALUE]...]", Short: "Change or show how a port's line stands", Args: rangeArgs(1, 100),
 		Long: "Changes line settings and lines of an open port now, and prints KEY=VALUE for each KEY; without any, for all.\n\n" +
 			"  baud, data_bits, parity, stop_bits, flow_control   as in the config; they last until the port opens again\n" +
 			"  dtr, rts            on or off\n" +

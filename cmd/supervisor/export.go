@@ -29,7 +29,8 @@ type exportFlags struct {
 func exportCommand(p *places) *cobra.Command {
 	var f exportFlags
 	c := &cobra.Command{
-		Use: "export PORT", Short: "Write what a port received and sent to a file", Args: rangeArgs(1, 1),
+		ValidArgsFunction: completePorts(p),
+		Use:               "export PORT", Short: "Write what a port received and sent to a file", Args: rangeArgs(1, 1),
 		Long: "Writes what the history holds of a port until now, and ends. Formats:\n" +
 			"  raw     the bytes received, exactly as on the line, and nothing else\n" +
 			"  jsonl   a JSON document on each line, as tap --json prints them, with the bytes on the line in \"wire\"\n" +

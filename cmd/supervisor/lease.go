@@ -20,7 +20,8 @@ import (
 func leaseCommand(p *places) *cobra.Command {
 	ttl, holder := ipc.DefaultLease, ""
 	c := &cobra.Command{
-		Use: "lease PORT [-- COMMAND...]", Short: "Be the only one that writes to a port",
+		ValidArgsFunction: completePorts(p),
+		Use:               "lease PORT [-- COMMAND...]", Short: "Be the only one that writes to a port",
 		Long: "Takes the right to be the only one that writes to PORT, and holds it while COMMAND runs, or until Ctrl-C. COMMAND finds the token in\n" +
 			client.EnvLease + ", where supervisor send and request look for it, and in NATS_URL, NATS_USER and NATS_PASSWORD how to connect. Frames that\n" +
 			"others queue meanwhile wait; their requests are refused.",

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/serialvisor/serialvisor/internal/config"
+	"github.com/serialvisor/serialvisor/internal/ipc"
 )
 
 // version is set by the linker for releases.
@@ -90,7 +91,9 @@ func root() *cobra.Command {
 	c.PersistentFlags().StringVar(&p.config, "config", "", "configuration `FILE` (default ./serialvisor.yaml, then /etc/serialvisor/serialvisor.yaml)")
 	c.PersistentFlags().StringVar(&p.stateDir, "state-dir", "", "state `FOLDER` (default: state_dir of the config, else a system folder)")
 	c.AddCommand(runCommand(p), demoCommand(p), checkCommand(p), statusCommand(p), envCommand(p), tapCommand(p), sendCommand(p),
-		requestCommand(p), leaseCommand(p), controlCommand(p), exportCommand(p), replayCommand(), portsCommand(p), doctorCommand(p))
+		requestCommand(p), leaseCommand(p), controlCommand(p), exportCommand(p), replayCommand(), portsCommand(p), doctorCommand(p),
+		workerCommand(p, ipc.StartWorker, "Start a worker that was stopped, or waits"), workerCommand(p, ipc.StopWorker, "Stop a worker until it is started again"),
+		workerCommand(p, ipc.RestartWorker, "Stop a worker and start it again"), guardCommand())
 	return c
 }
 

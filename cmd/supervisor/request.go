@@ -15,7 +15,8 @@ func requestCommand(p *places) *cobra.Command {
 	var asHex bool
 	var o client.RequestOptions
 	c := &cobra.Command{
-		Use: "request PORT [DATA|-]", Short: "Write a frame and print the device's answer", Args: rangeArgs(1, 2),
+		ValidArgsFunction: completePorts(p),
+		Use:               "request PORT [DATA|-]", Short: "Write a frame and print the device's answer", Args: rangeArgs(1, 2),
 		Long: "Writes DATA, or what standard input holds, as one frame, and prints the answer. Nothing else is written in between, whoever sends it.\n\n" +
 			"The answer is one frame, unless --frames, --until or --gap say where it ends; the first that comes true does.",
 		Example: "  supervisor request psu 'MEAS:VOLT?'\n  supervisor request modem AT+CSQ --until '^(OK|ERROR)'\n" +

@@ -15,7 +15,12 @@ import (
 // programs is the folder with the programs under test, built as they are shipped: three files side by side.
 var programs string
 
-func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+func TestMain(m *testing.M) {
+	if play := os.Getenv(workerRole); play != "" {
+		os.Exit(playWorker(play))
+	}
+	os.Exit(runTests(m))
+}
 
 func runTests(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "serialvisor-test-")

@@ -19,7 +19,8 @@ func sendCommand(p *places) *cobra.Command {
 	var asHex bool
 	var o client.SendOptions
 	c := &cobra.Command{
-		Use: "send PORT [DATA|-]", Short: "Queue a frame for a port", Args: rangeArgs(1, 2),
+		ValidArgsFunction: completePorts(p),
+		Use:               "send PORT [DATA|-]", Short: "Queue a frame for a port", Args: rangeArgs(1, 2),
 		Long: "Queues DATA, or what standard input holds, as one frame. With line framing the delimiter is appended unless it is there.",
 		Example: "  supervisor send echo hello\n  supervisor send --hex plc '01 03 00 00 00 02 c4 0b'\n" +
 			"  printf 'AT\\r' | supervisor send modem -",

@@ -28,7 +28,8 @@ type tapFlags struct {
 func tapCommand(p *places) *cobra.Command {
 	var f tapFlags
 	c := &cobra.Command{
-		Use: "tap [PORT...]", Short: "Print what ports receive and send",
+		ValidArgsFunction: completePorts(p),
+		Use:               "tap [PORT...]", Short: "Print what ports receive and send",
 		Long: "Prints each frame with time, port and direction: rx was received, sent was sent. Without PORT it prints all ports.\n" +
 			"--raw prints the bytes received, exactly, and nothing else.",
 		RunE: func(c *cobra.Command, ports []string) error {

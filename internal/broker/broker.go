@@ -119,6 +119,12 @@ func (b *Broker) Traffic() *nats.Conn { return b.traffic }
 // Control is the supervisor's own connection to the account of the queue, writers, senders and admins.
 func (b *Broker) Control() *nats.Conn { return b.control }
 
+// Connect lets a user in and opens a connection for it, without a socket.
+func (b *Broker) Connect(g Grant) (*nats.Conn, error) {
+	b.Grant(g)
+	return b.connect(g)
+}
+
 // Shutdown closes the store and all connections. It is safe to call twice.
 func (b *Broker) Shutdown() {
 	for _, nc := range []*nats.Conn{b.traffic, b.control} {

@@ -8,21 +8,40 @@ import (
 
 // RoleGrant is the user of a role, with a password of its own and the role's name.
 func (b *Broker) RoleGrant(role ipc.Role) Grant {
+	g := b.roleGrant(string(role), role, nil)
+	g.PublicInbox = true
+	return g
+}
+
+// WorkerGrant is the user of a worker of the user's own, with a role for some ports; none: all of them.
+func (b *Broker) WorkerGrant(worker string, role ipc.Role, ports []string) Grant {
+	return b.roleGrant(customUser+worker, role, ports)
+}
+
+// customUser is what the user's name of a custom worker begins with: it may be called as a role is.
+const customUser = "worker/"
+
+func (b *Broker) roleGrant(name string, role ipc.Role, ports []string) Grant {
 	s := b.subjects
-	g := Grant{
-		Name: string(role), Password: NewPassword(), PublicInbox: true,
-		Subscribe: s.Watched(), Publish: []string{s.Status()},
+	g := Grant{Name: name, Password: NewPassword(), Account: Control, Publish: []string{s.Status()}}
+	of := ports
+	if len(ports) == 0 {
+		of = []string{"*"}
 	}
-	switch role {
-	case ipc.RoleTap:
+	g.Subscribe = append(g.Subscribe, s.WorkerLog("*"))
+	for _, port := range of {
+		g.Subscribe = append(g.Subscribe, s.WatchedOf(port)...)
+	}
+	if role == ipc.RoleTap {
 		g.Account = Traffic
-		g.Publish = append(g.Publish, readHistory(s.History())...)
-	case ipc.RoleSend:
-		g.Account = Control
-		g.Publish = append(g.Publish, s.Tx("*"), s.Request("*"), s.Lease("*"), s.Control("*"))
-	case ipc.RoleAdmin:
-		g.Account = Control
-		g.Publish = append(g.Publish, s.Tx("*"), s.Request("*"), s.Lease("*"), s.Control("*"), s.Root+"."+ipc.Supervisor+".>", "$SRV.>", "$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST")
+		g.Publish = append(g.Publish, b.readHistory(ports)...)
+		return g
+	}
+	for _, port := range of {
+		g.Publish = append(g.Publish, s.Tx(port), s.Request(port), s.Lease(port), s.Control(port))
+	}
+	if role == ipc.RoleAdmin {
+		g.Publish = append(g.Publish, s.Root+"."+ipc.Supervisor+".>", "$SRV.>", "$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST")
 		for _, q := range b.plan {
 			g.Publish = append(g.Publish, manageStream(q.name)...)
 		}
@@ -30,14 +49,22 @@ func (b *Broker) RoleGrant(role ipc.Role) Grant {
 	return g
 }
 
-// readHistory is what a client may ask of the server to read a stream, by ordered and by named consumers.
-func readHistory(stream string) []string {
-	return []string{
+// readHistory is what a client may ask of the server to read the history, by ordered and by named consumers. Who may see some
+// ports alone makes consumers that are filtered by one of them.
+func (b *Broker) readHistory(ports []string) []string {
+	stream := b.subjects.History()
+	may := []string{
 		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.STREAM.INFO." + stream,
-		"$JS.API.CONSUMER.CREATE." + stream, "$JS.API.CONSUMER.CREATE." + stream + ".>",
 		"$JS.API.CONSUMER.INFO." + stream + ".*", "$JS.API.CONSUMER.MSG.NEXT." + stream + ".*", "$JS.API.CONSUMER.DELETE." + stream + ".*",
 		"$JS.ACK." + stream + ".>", "$JS.FC." + stream + ".>",
 	}
+	if len(ports) == 0 {
+		return append(may, "$JS.API.CONSUMER.CREATE."+stream, "$JS.API.CONSUMER.CREATE."+stream+".>")
+	}
+	for _, port := range ports {
+		may = append(may, "$JS.API.CONSUMER.CREATE."+stream+".*."+b.subjects.Port(port)+".>")
+	}
+	return may
 }
 
 // manageStream is what an admin may ask of the server about the queue: look at it, take a message out, empty it.

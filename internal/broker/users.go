@@ -172,7 +172,7 @@ func (b *Broker) ownUsers() (traffic, control Grant) {
 // and nothing goes the other way.
 func (b *Broker) accounts() string {
 	var exports, imports []string
-	for _, subject := range b.subjects.Watched() {
+	for _, subject := range append(b.subjects.Watched(), b.subjects.WorkerLog("*")) {
 		exports = append(exports, fmt.Sprintf("{stream: %q, accounts: [%s]}", subject, Control))
 		imports = append(imports, fmt.Sprintf("{stream: {account: %s, subject: %q}}", Traffic, subject))
 	}

@@ -37,8 +37,8 @@ func (c *Client) StatusJSON(ctx context.Context) ([]byte, ipc.Status, error) {
 	return m.Data, status, nil
 }
 
-// portNames lists the names in a status.
-func portNames(s ipc.Status) []string {
+// PortNames lists the names of the ports in a status.
+func PortNames(s ipc.Status) []string {
 	var names []string
 	for _, p := range s.Ports {
 		names = append(names, p.Name)
@@ -48,13 +48,13 @@ func portNames(s ipc.Status) []string {
 
 // errUnknownPort says which ports there are.
 func errUnknownPort(port string, s ipc.Status) error {
-	return fmt.Errorf("there is no port %q; this gateway has: %s", port, strings.Join(portNames(s), ", "))
+	return fmt.Errorf("there is no port %q; this gateway has: %s", port, strings.Join(PortNames(s), ", "))
 }
 
 // checkPorts refuses ports that the gateway does not have.
 func checkPorts(ports []string, s ipc.Status) error {
 	for _, port := range ports {
-		if !slices.Contains(portNames(s), port) {
+		if !slices.Contains(PortNames(s), port) {
 			return errUnknownPort(port, s)
 		}
 	}
@@ -80,29 +80,31 @@ func WriteStatus(out io.Writer, s ipc.Status) error {
 	}
 	fmt.Fprintln(t)
 	fmt.Fprintln(t, "WORKER\tSTATE\tPID\tRESTARTS\tLAST EXIT")
+	var messages []string
 	for _, w := range s.Workers {
 		pid := "-"
 		if w.PID != 0 {
 			pid = fmt.Sprint(w.PID)
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\n", w.Name, w.State, pid, w.Restarts, w.LastExit)
+		if w.Message != "" {
+			messages = append(messages, w.Name+": "+w.Message)
+		}
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	first := true
+	var list []string
 	for _, p := range s.Ports {
 		for _, note := range notes(p) {
-			if first {
-				fmt.Fprintln(out)
-				first = false
-			}
-			if _, err := fmt.Fprintf(out, "%s: %s\n", p.Name, note); err != nil {
-				return err
-			}
+			list = append(list, p.Name+": "+note)
 		}
 	}
-	return nil
+	if list = append(list, messages...); len(list) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(out, "\n%s\n", strings.Join(list, "\n"))
+	return err
 }
 
 // notes says what is wrong with a port, if anything.

@@ -24,7 +24,8 @@ type Config struct {
 	Log         Log
 	Broker      Broker
 	History     History
-	Ports       []Port // in the file's order
+	Ports       []Port   // in the file's order
+	Workers     []Worker // in the file's order
 }
 
 // Log is what is logged, and how.

@@ -39,7 +39,8 @@ func TestExample(t *testing.T) {
 	for _, key := range []string{"name", "subject_root", "state_dir", "log", "level", "format", "broker", "listen", "history", "storage", "max_age",
 		"max_bytes", "sync", "ports", "device", "baud", "data_bits", "parity", "stop_bits", "framing", "type", "delimiter", "idle_flush", "usb", "vid", "pid", "serial", "interface", "flow_control", "dtr", "rts", "low_latency", "settle", "rs485", "enabled", "rts_on_send",
 		"delay_before_ms", "delay_after_ms",
-		"forward_to", "queue", "max_messages", "tx_framing", "gap", "bytes", "size", "byte_order", "offset", "counts_itself", "extra"} {
+		"forward_to", "queue", "max_messages", "tx_framing", "gap", "bytes", "size", "byte_order", "offset", "counts_itself", "extra",
+		"workers", "command", "directory", "env", "role", "restart", "stop_timeout", "after", "notify", "start_timeout", "watchdog", "stdio"} {
 		if !strings.Contains(string(text), key+":") {
 			t.Errorf("the example does not show %s", key)
 		}
@@ -116,13 +117,27 @@ func forwarding(n int) string {
 // TestProblems has a file for each mistake, and what is said of it.
 func TestProblems(t *testing.T) {
 	port := func(settings string) string { return "ports: {gps: {device: /dev/x, " + settings + "}}" }
+	worker := func(text string) string { return "ports: {a: {device: x}}\nworkers: {" + text + "}" }
 	for _, c := range []struct{ text, want string }{
 		{"", "f:1:1: ports: missing; name at least one, as in ports: {gps: {device: /dev/ttyUSB0}}"},
 		{"ports: {}", "f:1:8: ports: there are none; name at least one, as in ports: {gps: {device: /dev/ttyUSB0}}"},
 		{"ports: [gps]", "f:1:8: ports: a list is not a mapping; write keys and values, as in {key: value}"},
 		{"ports: {gps: {baud: 9600}}", "f:1:9: ports.gps.device: missing; set it to a path such as /dev/ttyUSB0 or /dev/serial/by-id/…, or say usb: {vid: …, pid: …}"},
 		{"nam: x\nports: {a: {device: x}}", "f:1:1: nam: unknown key; did you mean name?"},
-		{"workers: {}\nports: {a: {device: x}}", "f:1:1: workers: unknown key; there are name, subject_root, state_dir, log, broker, history, ports"},
+		{"servants: {}\nports: {a: {device: x}}", "f:1:1: servants: unknown key; there are name, subject_root, state_dir, log, broker, history, ports, workers"},
+		{worker("A: {command: x}"), `f:2:11: workers.A: "A" cannot be a worker's name; use a to z, 0 to 9, - and _`},
+		{worker("a: {command: x}"), "f:2:11: workers.a: a port has the same name, so that after: could mean either; choose another"},
+		{worker("w: {}"), "f:2:11: workers.w.command: missing; write a list such as [./logger, --verbose], or a line for the shell"},
+		{worker("w: {command: []}"), "f:2:24: workers.w.command: a list is not a command; write a list such as [./logger, --verbose], or a line for the shell"},
+		{worker("w: {command: x, role: root}"), `f:2:33: workers.w.role: "root" is not known; use tap, send or admin`},
+		{worker("w: {command: x, ports: [b]}"), "f:2:35: workers.w.ports: there is no port b"},
+		{worker("w: {command: x, after: b}"), "f:2:34: workers.w.after: there is no port or worker b"},
+		{worker("w: {command: x, after: w}"), "f:2:34: workers.w.after: a worker cannot wait for itself"},
+		{worker("w: {command: x, after: v}, v: {command: x, after: w}"), "f:2:61: workers.v.after: they wait for each other: w after v after w"},
+		{worker("w: {command: x, watchdog: 1ms}"), "f:2:37: workers.w.watchdog: 1ms is out of range; it can be from 50ms to 1h, or 0 for none"},
+		{worker("w: {command: x, start_timeout: 1s}"), "f:2:42: workers.w.start_timeout: has no effect without notify: true"},
+		{worker("w: {command: x, env: {NATS_URL: x}}"), "f:2:33: workers.w.env.NATS_URL: the supervisor sets it"},
+		{worker("w: {command: x, stdio: true, role: admin}"), "f:2:46: workers.w.role: admin is of no use with stdio: true; write send or tap"},
 		{"name: a b\nports: {a: {device: x}}", `f:1:7: name: "a b" cannot be a name; use letters, digits, - and _`},
 		{"subject_root: a..b\nports: {a: {device: x}}", `f:1:15: subject_root: "a..b" cannot begin a subject; use letters, digits, - and _, in parts joined by dots, such as plant1.serial`},
 		{"broker: {listen: here}\nports: {a: {device: x}}", `f:1:18: broker.listen: "here" is not an address; write host:port, such as 127.0.0.1:4222, with port 0 for a free one`},

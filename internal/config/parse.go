@@ -85,6 +85,7 @@ var (
 
 // config takes the whole document.
 func (c *collector) config(root ast.Node, conf *Config) {
+	var workers ast.Node
 	present := c.mapping(root, "",
 		field{"name", c.gatewayName(&conf.Name)},
 		field{"subject_root", c.subjectRoot(&conf.SubjectRoot)},
@@ -100,7 +101,11 @@ func (c *collector) config(root ast.Node, conf *Config) {
 		}},
 		field{"history", func(key string, n ast.Node) { c.history(key, n, &conf.History) }},
 		field{"ports", func(key string, n ast.Node) { c.ports(key, n, conf) }},
+		field{"workers", func(key string, n ast.Node) { workers = n }},
 	)
+	if workers != nil { // when all ports are known
+		c.workers("workers", workers, conf)
+	}
 	if !present["ports"] && isMapping(root) {
 		c.problems = append(c.problems, Problem{c.file, 1, 1, "ports", "missing; name at least one, as in ports: {gps: {device: /dev/ttyUSB0}}"})
 	}

@@ -34,13 +34,23 @@ type WorkerState string
 
 // The states of a worker process.
 const (
-	WorkerStarting WorkerState = "starting" // the process exists and has not said READY=1
+	WorkerStarting WorkerState = "starting" // the process has not said READY=1, or waits for others to be ready before it exists
 	WorkerRunning  WorkerState = "running"
 	WorkerStopping WorkerState = "stopping"
-	WorkerStopped  WorkerState = "stopped" // nothing to do: its port is not open
+	WorkerStopped  WorkerState = "stopped" // nothing to do: its port is not open, or it is not to run
 	WorkerBackoff  WorkerState = "backoff" // died, and waits to be started again
-	WorkerFailed   WorkerState = "failed"
+	WorkerFailed   WorkerState = "failed"  // ended with an error, and its restart policy leaves it at that
 )
+
+// What may be asked of a worker of the user's own, see Subjects.Worker. The answer is its WorkerStatus.
+const (
+	StartWorker   = "start"
+	StopWorker    = "stop"
+	RestartWorker = "restart"
+)
+
+// WorkerActions lists all of that.
+var WorkerActions = []string{StartWorker, StopWorker, RestartWorker}
 
 // Status is what a running supervisor says of itself.
 type Status struct {
@@ -135,4 +145,6 @@ type WorkerStatus struct {
 	Restarts uint64      `json:"restarts"`
 	Since    time.Time   `json:"since"`
 	LastExit string      `json:"last_exit"` // "exit 1", "signal: killed"
+	// Message is what the worker says of itself by STATUS=, or what it waits for.
+	Message string `json:"message,omitempty"`
 }

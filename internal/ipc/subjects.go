@@ -47,9 +47,23 @@ func (s Subjects) Control(port string) string { return s.Root + "." + port + ".c
 // Status is the request subject that answers with a Status.
 func (s Subjects) Status() string { return s.Root + "." + Supervisor + ".status" }
 
-// Watched lists the wildcard subjects that a tap may follow live, in the order rx, sent, state, expired.
-func (s Subjects) Watched() []string {
-	return []string{s.Rx("*"), s.Sent("*"), s.State("*"), s.Expired("*")}
+// Worker is the request subject by which a worker is started, stopped or restarted.
+func (s Subjects) Worker(name, action string) string {
+	return s.Root + "." + Supervisor + ".worker." + name + "." + action
+}
+
+// WorkerLog is where the supervisor publishes what a worker prints, line by line.
+func (s Subjects) WorkerLog(name string) string { return s.Root + "." + Supervisor + ".log." + name }
+
+// Port is what the subjects of a port begin with.
+func (s Subjects) Port(port string) string { return s.Root + "." + port }
+
+// Watched lists the wildcard subjects of all ports that a tap may follow live, in the order rx, sent, state, expired.
+func (s Subjects) Watched() []string { return s.WatchedOf("*") }
+
+// WatchedOf is Watched for one port.
+func (s Subjects) WatchedOf(port string) []string {
+	return []string{s.Rx(port), s.Sent(port), s.State(port), s.Expired(port)}
 }
 
 // Split takes a subject below the root apart: "serial.gps.rx" is port "gps", kind "rx".

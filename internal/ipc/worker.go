@@ -19,6 +19,10 @@ const (
 	EnvRoot        = "SERIALVISOR_ROOT"
 	EnvPorts       = "SERIALVISOR_PORTS"
 	envSpec        = "SERIALVISOR_SPEC" // JSON of a Spec; built-in workers only
+
+	EnvNotify      = "NOTIFY_SOCKET" // as in sd_notify(3)
+	EnvWatchdog    = "WATCHDOG_USEC"
+	EnvWatchdogPID = "WATCHDOG_PID"
 )
 
 // Descriptors that a built-in worker is born with, beside 0 to 2.

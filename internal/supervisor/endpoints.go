@@ -34,6 +34,9 @@ func (s *Supervisor) serve() (stop func(), err error) {
 		if err == nil && nc == s.broker.Control() {
 			err = s.servePorts(service)
 		}
+		if err == nil && nc == s.broker.Control() {
+			err = s.serveWorkers(service)
+		}
 		if err == nil {
 			err = nc.Flush() // until then the broker would say that nobody answers
 		}

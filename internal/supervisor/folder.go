@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/serialvisor/serialvisor/internal/broker"
 	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/internal/process"
 )
 
 // folder is the state folder, which one supervisor at a time holds by a lock on a file in it:
@@ -18,6 +20,7 @@ import (
 //	lock         the holder's pid
 //	store/       the broker's streams
 //	tap.env …    credentials of the roles, made at each start
+//	family       what marks the families of the supervisor's workers
 type folder struct {
 	path string
 	lock *os.File
@@ -52,6 +55,20 @@ func openFolder(path string) (*folder, error) {
 		}
 	}
 	return &folder{path, lock}, nil
+}
+
+// newFamily makes up what marks the families of this supervisor's workers. What is left of those of one before, which was
+// killed with its guard, is killed first, so that there are never two.
+func (f *folder) newFamily() (mark string, err error) {
+	path := filepath.Join(f.path, "family")
+	if old, err := os.ReadFile(path); err == nil && strings.HasPrefix(string(old), process.MarkName+"=") {
+		process.KillMarked(string(old))
+	}
+	mark = process.MarkName + "=" + rand.Text() + "."
+	if err := os.WriteFile(path, []byte(mark), 0o600); err != nil {
+		return "", fmt.Errorf("state folder %s is not writable: %w", f.path, cause(err))
+	}
+	return mark, nil
 }
 
 // writeCredentials lets the roles into the broker and leaves their credentials in the folder.

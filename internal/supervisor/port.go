@@ -13,6 +13,7 @@ import (
 	"github.com/serialvisor/serialvisor/internal/config"
 	"github.com/serialvisor/serialvisor/internal/devices"
 	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/internal/process"
 	"github.com/serialvisor/serialvisor/internal/serialio"
 )
 
@@ -33,7 +34,7 @@ type port struct {
 	history    string            // stream; empty: none
 	txFramings map[string]string // types of what the gateway's ports are sent, by name
 	broker     *broker.Broker
-	spawner    *spawner
+	spawner    *process.Spawner
 	hangups    *serialio.HangupWatcher
 	programs   programs
 	board      *board

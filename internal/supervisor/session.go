@@ -129,7 +129,7 @@ func (p *port) drain(session string) {
 			p.log.Error("what was received last is not published", "port", p.config.Name, "error", err)
 			return
 		}
-		ended := worker.endsWithin(stopTimeout) || worker.stop(0)
+		ended := worker.EndsWithin(stopTimeout) || worker.Stop(0)
 		p.revoke(readerOf(p.config.Name), ended)
 	}
 }
@@ -146,10 +146,10 @@ func (p *port) giveUp() {
 
 // reader is the reader process of a session.
 func (p *port) reader(session string, device *serialio.Port) *builtin {
-	return p.builtin(readerOf(p.config.Name), func(context.Context) (*process, error) { return p.launchReader(session, device.LendReader) })
+	return p.builtin(readerOf(p.config.Name), func(context.Context) (*run, error) { return p.launchReader(session, device.LendReader) })
 }
 
-func (p *port) launchReader(session string, lend lender) (*process, error) {
+func (p *port) launchReader(session string, lend lender) (*run, error) {
 	var forward []ipc.Target
 	for _, name := range p.config.ForwardTo {
 		target := p.broker.Target(name)
@@ -169,7 +169,7 @@ func (p *port) writer(session string, device *serialio.Port) *builtin {
 		settled = time.Now().Add(p.config.Settle)
 	}
 	queue := p.broker.Target(p.config.Name)
-	b := p.builtin(name, func(ctx context.Context) (*process, error) {
+	b := p.builtin(name, func(ctx context.Context) (*run, error) {
 		select {
 		case <-p.renew: // as is about to happen
 		default:
@@ -204,7 +204,7 @@ func (p *port) rewind(ctx context.Context) error {
 	return nil
 }
 
-func (p *port) builtin(name string, launch func(context.Context) (*process, error)) *builtin {
+func (p *port) builtin(name string, launch func(context.Context) (*run, error)) *builtin {
 	return &builtin{
 		name: name, board: p.board, log: p.log, backoff: backoff{random: rand.Float64}, launch: launch,
 		revoke: func(dead bool) { p.revoke(name, dead) },
@@ -221,7 +221,7 @@ func (p *port) revoke(name string, dead bool) {
 type lender func(use func(fd uintptr) error) error
 
 // launch lets a worker into the broker, with new secrets, and starts its process with a descriptor that lend passes.
-func (p *port) launch(name, program string, grants []broker.Grant, spec ipc.Spec, framing frame.Spec, pipe serialio.Pipe, lend lender) (worker *process, err error) {
+func (p *port) launch(name, program string, grants []broker.Grant, spec ipc.Spec, framing frame.Spec, pipe serialio.Pipe, lend lender) (worker *run, err error) {
 	spec.Port, spec.History = p.config.Name, p.history
 	if spec.Framing, err = json.Marshal(framing); err != nil {
 		return nil, fmt.Errorf("port %s: framing: %w", p.config.Name, err)

@@ -19,6 +19,7 @@ import (
 	"github.com/serialvisor/serialvisor/internal/config"
 	"github.com/serialvisor/serialvisor/internal/devices"
 	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/internal/process"
 	"github.com/serialvisor/serialvisor/internal/serialio"
 )
 
@@ -41,7 +42,8 @@ type Supervisor struct {
 	board    *board
 	broker   *broker.Broker
 	handover *handover
-	ports    []*port // in the config's order
+	ports    []*port   // in the config's order
+	workers  []*custom // the user's own, in the config's order
 	queues   *queues
 }
 
@@ -62,7 +64,7 @@ func Run(ctx context.Context, c *config.Config, options Options) error {
 		return err
 	}
 	defer folder.close()
-	spawner := newSpawner()
+	spawner := process.NewSpawner()
 	spawning, stopSpawning := context.WithCancel(context.Background())
 	var group errgroup.Group
 	group.Go(func() error {
@@ -81,7 +83,7 @@ func leaveProcessors() {
 }
 
 // run starts what there is in order, and stops it in the reverse order: ports with their workers, endpoints, broker.
-func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *spawner, programs programs) (err error) {
+func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *process.Spawner, programs programs) (err error) {
 	hangups, err := serialio.NewHangupWatcher()
 	if err != nil {
 		return err
@@ -98,6 +100,11 @@ func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *spawner, 
 	if err := s.preparePorts(spawner, hangups, programs); err != nil {
 		return err
 	}
+	family, err := folder.newFamily()
+	if err != nil {
+		return err
+	}
+	s.prepareWorkers(spawner, family)
 	stopServing, err := s.serve()
 	if err != nil {
 		return err
@@ -112,7 +119,13 @@ func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *spawner, 
 	}
 	stopping := context.AfterFunc(ctx, func() { s.log.Info("stopping") })
 	defer stopping()
-	group, running := errgroup.WithContext(ctx)
+	// The user's workers end first: they may have a last word for their devices.
+	workersGone, running, err := s.runWorkers(ctx, spawner, programs.self, family)
+	if err != nil {
+		return err
+	}
+	defer workersGone()
+	group, running := errgroup.WithContext(running)
 	group.Go(func() error { return hangups.Run(running) })
 	group.Go(func() error { return s.watchDevices(running) })
 	group.Go(func() error { return s.broker.Watch(running, s.storeMended) })
@@ -160,7 +173,7 @@ func (s *Supervisor) watchDevices(ctx context.Context) error {
 }
 
 // preparePorts makes all ports, without touching a device.
-func (s *Supervisor) preparePorts(spawner *spawner, hangups *serialio.HangupWatcher, programs programs) error {
+func (s *Supervisor) preparePorts(spawner *process.Spawner, hangups *serialio.HangupWatcher, programs programs) error {
 	txFramings := map[string]string{}
 	for _, c := range s.config.Ports {
 		txFramings[c.Name] = c.TxFraming.Type
@@ -211,7 +224,7 @@ func (s *Supervisor) brokerOptions() broker.Options {
 }
 
 // programs are the paths of the worker programs.
-type programs struct{ reader, writer string }
+type programs struct{ self, reader, writer string }
 
 // findPrograms finds the worker programs, which lie beside the supervisor.
 func findPrograms() (programs, error) {
@@ -222,7 +235,7 @@ func findPrograms() (programs, error) {
 	if self, err = filepath.EvalSymlinks(self); err != nil {
 		return programs{}, fmt.Errorf("find the folder of the supervisor: %w", err)
 	}
-	p := programs{filepath.Join(filepath.Dir(self), "reader"), filepath.Join(filepath.Dir(self), "writer")}
+	p := programs{self, filepath.Join(filepath.Dir(self), "reader"), filepath.Join(filepath.Dir(self), "writer")}
 	for _, path := range []string{p.reader, p.writer} {
 		if info, err := os.Stat(path); err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
 			return programs{}, fmt.Errorf("%s is missing: the programs supervisor, reader and writer belong into one folder; run go build -o bin/ ./cmd/... to build them", path)

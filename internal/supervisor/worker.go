@@ -21,7 +21,7 @@ type builtin struct {
 	log     *slog.Logger
 	backoff backoff
 	// launch starts the process, with new credentials and where its predecessor stood.
-	launch func(ctx context.Context) (*process, error)
+	launch func(ctx context.Context) (*run, error)
 	// revoke ends the validity of a process's credentials, when it is dead or there is no more patience with it.
 	revoke func(dead bool)
 	// gone is called when the worker says that the device hung up.
@@ -71,7 +71,7 @@ func (b *builtin) live(ctx context.Context) (wait time.Duration, again bool) {
 		return max(b.backoff.next(0, false), backoffFirst), true
 	}
 	b.board.worker(b.name, func(s *ipc.WorkerStatus) {
-		s.State, s.PID, s.Since = ipc.WorkerStarting, p.Pid, p.started
+		s.State, s.PID, s.Since = ipc.WorkerStarting, p.Pid, p.Started
 	})
 	ready := p.ready
 	for {
@@ -86,19 +86,19 @@ func (b *builtin) live(ctx context.Context) (wait time.Duration, again bool) {
 		case <-b.renew:
 			b.end(p)
 			return 0, true
-		case <-p.exited:
+		case <-p.Exited:
 			b.note(p)
-			lived := time.Since(p.started)
-			if p.state != nil && p.state.ExitCode() == ipc.ExitDeviceGone {
+			lived := time.Since(p.Started)
+			if p.ExitCode() == ipc.ExitDeviceGone {
 				b.gone()
 				return b.backoff.next(lived, false), true
 			}
-			if p.state != nil && p.state.ExitCode() == ipc.ExitAgain {
+			if p.ExitCode() == ipc.ExitAgain {
 				return 0, true
 			}
-			wait := b.backoff.next(lived, p.wasReady() && p.state != nil && p.killed())
+			wait := b.backoff.next(lived, p.wasReady() && p.Killed())
 			if ctx.Err() == nil {
-				b.log.Warn("worker died, starting it again", "worker", b.name, "pid", p.Pid, "exit", p.result(), "in", wait.Round(time.Millisecond))
+				b.log.Warn("worker died, starting it again", "worker", b.name, "pid", p.Pid, "exit", result(p.Process), "in", wait.Round(time.Millisecond))
 			}
 			return wait, true
 		}
@@ -106,16 +106,16 @@ func (b *builtin) live(ctx context.Context) (wait time.Duration, again bool) {
 }
 
 // end has a process end.
-func (b *builtin) end(p *process) {
+func (b *builtin) end(p *run) {
 	b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.State = ipc.WorkerStopping })
-	if !p.stop(stopTimeout) {
+	if !p.Stop(stopTimeout) {
 		b.log.Error("worker does not end, the device's driver holds it", "worker", b.name, "pid", p.Pid)
 	}
 	b.note(p)
 }
 
 // note keeps how a process ended, which its credentials do not survive.
-func (b *builtin) note(p *process) {
-	b.revoke(p.hasExited())
-	b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.LastExit, s.Since = p.result(), time.Now() })
+func (b *builtin) note(p *run) {
+	b.revoke(p.HasExited())
+	b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.LastExit, s.Since = result(p.Process), time.Now() })
 }

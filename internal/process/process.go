@@ -1,0 +1,214 @@
+package process
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Command is a program to start.
+type Command struct {
+	Path string   // of the program
+	Args []string // without the program's name
+	Dir  string   // where it runs; empty: where the supervisor does
+	Env  []string
+
+	Stdin uintptr   // what it reads; 0: nothing
+	Files []uintptr // its further descriptors, from 3 on; they stay the caller's
+	// Mark is a variable with its value that stands in Env of this process and in no other's. All that descends from the
+	// process inherits it, and is known by it. Empty: it has no children.
+	Mark string
+	// Outlives says that the process goes on when the supervisor dies, in a session of its own.
+	Outlives bool
+
+	// Stdout and Stderr read what the process prints, to the end. Each is called once, in a goroutine of its own.
+	Stdout, Stderr func(io.Reader)
+}
+
+// Process is one run of a program.
+type Process struct {
+	*os.Process
+	Started time.Time
+	Exited  <-chan struct{} // closed when it is reaped, and what it left behind is dead
+
+	drained <-chan struct{} // closed when all that it printed is read
+	mark    string
+	state   *os.ProcessState // set when Exited is closed; nil: not known
+	output  sync.WaitGroup
+	pipes   []*os.File // our ends
+}
+
+// Start starts a program. The process is reaped without further ado.
+func (s *Spawner) Start(c Command) (*Process, error) {
+	exited, drained := make(chan struct{}), make(chan struct{})
+	p := &Process{Started: time.Now(), Exited: exited, drained: drained, mark: c.Mark}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = null.Close() }()
+	if c.Stdin == 0 {
+		c.Stdin = null.Fd()
+	}
+	files := []uintptr{c.Stdin}
+	for _, name := range []string{"stdout", "stderr"} {
+		ours, theirs, err := Pipe(name)
+		if err != nil {
+			p.closePipes()
+			return nil, err
+		}
+		defer func() { _ = unix.Close(theirs) }()
+		p.pipes, files = append(p.pipes, ours), append(files, uintptr(theirs))
+	}
+	if p.Process, err = s.start(c, append(files, c.Files...)); err != nil {
+		p.closePipes()
+		return nil, err
+	}
+	p.output.Go(func() { c.Stdout(p.pipes[0]) })
+	p.output.Go(func() { c.Stderr(p.pipes[1]) })
+	go p.reap(s, exited, drained) // ends with the process and its output, for which Wait waits
+	return p, nil
+}
+
+// Pipe makes a pipe whose read end is the supervisor's and non-blocking, and whose write end is a worker's and blocking.
+func Pipe(name string) (ours *os.File, theirs int, err error) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		return nil, -1, fmt.Errorf("pipe for %s: %w", name, err)
+	}
+	if err := unix.SetNonblock(fds[0], true); err != nil {
+		return nil, -1, fmt.Errorf("pipe for %s: %w", name, err)
+	}
+	return os.NewFile(uintptr(fds[0]), name), fds[1], nil
+}
+
+// lastOutput is how long is read what a process has printed that is gone: what is in its pipes, and no more than that if
+// somebody else holds their other ends.
+const lastOutput = 2 * time.Second
+
+// reap waits for the process alone: a grandchild that holds its output does not delay the news.
+func (p *Process) reap(s *Spawner, exited, drained chan<- struct{}) {
+	state, err := p.Process.Wait()
+	if err == nil {
+		p.state = state
+	}
+	s.reaped(p.Pid)
+	// What the family has left is killed with it; an empty group gives an error.
+	_ = unix.Kill(-p.Pid, unix.SIGKILL)
+	if p.mark != "" {
+		s.killFamily(p.mark, p.Started)
+	}
+	close(exited)
+	for _, f := range p.pipes {
+		awaitRead(f, lastOutput)
+		_ = f.SetReadDeadline(time.Now())
+	}
+	p.output.Wait()
+	p.closePipes()
+	close(drained)
+}
+
+// awaitRead waits until a pipe is empty, for a time.
+func awaitRead(f *os.File, limit time.Duration) {
+	raw, err := f.SyscallConn()
+	for end := time.Now().Add(limit); err == nil && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		var waiting int
+		if cerr := raw.Control(func(fd uintptr) { waiting, err = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }); cerr != nil || waiting == 0 {
+			return
+		}
+	}
+}
+
+// AwaitOutput waits until all is read that the process has printed, which is dead, for a time.
+func (p *Process) AwaitOutput(limit time.Duration) {
+	timeout := time.NewTimer(limit)
+	defer timeout.Stop()
+	select {
+	case <-p.drained:
+	case <-timeout.C:
+	}
+}
+
+func (p *Process) closePipes() {
+	for _, f := range p.pipes {
+		_ = f.Close()
+	}
+}
+
+// killLimit is how long a process may take to end by SIGKILL: one that is in a system call which cannot be interrupted ends
+// with the call, and is reaped then.
+const killLimit = 500 * time.Millisecond
+
+// Stop asks the process and its children to end and makes them, after patience. It returns false if even that has not helped
+// yet.
+func (p *Process) Stop(patience time.Duration) bool {
+	p.Ask()
+	if p.EndsWithin(patience) {
+		return true
+	}
+	p.Kill()
+	return p.EndsWithin(killLimit)
+}
+
+// Ask asks the process and its children to end.
+func (p *Process) Ask() {
+	if p.HasExited() {
+		return // the number may be another's
+	}
+	_ = unix.Kill(-p.Pid, unix.SIGTERM) // fails if it ends in this moment
+}
+
+// Kill makes the process and its children end. Those that have left its group are seen to when it is dead.
+func (p *Process) Kill() {
+	if p.HasExited() {
+		return
+	}
+	_ = unix.Kill(-p.Pid, unix.SIGKILL)
+}
+
+// EndsWithin waits for the end of the process, for a time.
+func (p *Process) EndsWithin(limit time.Duration) bool {
+	timeout := time.NewTimer(limit)
+	defer timeout.Stop()
+	select {
+	case <-p.Exited:
+		return true
+	case <-timeout.C:
+		return false
+	}
+}
+
+// HasExited says whether the process has ended.
+func (p *Process) HasExited() bool {
+	select {
+	case <-p.Exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// Killed says whether the process ended by SIGKILL.
+func (p *Process) Killed() bool {
+	if p.state == nil {
+		return false
+	}
+	status, ok := p.state.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
+}
+
+// ExitCode is the code with which the process ended; -1 if a signal ended it, or nobody knows.
+func (p *Process) ExitCode() int {
+	if p.state == nil {
+		return -1
+	}
+	return p.state.ExitCode()
+}
+
+// State is how the process ended, or nil.
+func (p *Process) State() *os.ProcessState { return p.state }

@@ -1,0 +1,294 @@
+package supervisor
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/serialvisor/serialvisor/internal/broker"
+	"github.com/serialvisor/serialvisor/internal/config"
+	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/internal/process"
+	"github.com/serialvisor/serialvisor/internal/stdio"
+)
+
+// life is one run of a custom worker's process, with all that belongs to it.
+type life struct {
+	*custom
+	process *process.Process
+	user    string
+	socket  *process.Notices // nil: it says nothing
+	notices chan process.Notice
+	group   errgroup.Group
+	release []func() // in this order, when the process is dead
+
+	ready   bool
+	ordered bool   // to end
+	reason  string // why else it was made to end; empty: it was not
+}
+
+// program finds the program of a command, in the worker's folder or in PATH.
+func program(w config.Worker) (string, error) {
+	if info, err := os.Stat(w.Directory); err != nil || !info.IsDir() {
+		return "", fmt.Errorf("directory: %s is not a folder", w.Directory)
+	}
+	path := w.Command[0]
+	if !strings.ContainsRune(path, '/') {
+		found, err := exec.LookPath(path)
+		if err != nil {
+			return "", fmt.Errorf("command: there is no program %s in PATH; write its path", path)
+		}
+		return filepath.Abs(found)
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(w.Directory, path)
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("command: there is no program %s; a relative path begins at directory: %s", path, w.Directory)
+	case info.IsDir() || info.Mode()&0o111 == 0:
+		return "", fmt.Errorf("command: %s cannot be executed: chmod +x %[1]s", path)
+	}
+	return path, nil
+}
+
+// start starts the process, with credentials of its own.
+func (c *custom) start(ctx context.Context) (_ *life, err error) {
+	l := &life{custom: c, notices: make(chan process.Notice), ready: !c.config.Notify}
+	path, err := program(c.config)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			l.free()
+		}
+	}()
+	mark := fmt.Sprintf("%s%s.%d.", c.family, c.config.Name, c.runs)
+	grant := c.broker.WorkerGrant(c.config.Name, c.config.Role, c.config.Ports)
+	l.user = grant.Name
+	command := process.Command{Path: path, Args: c.config.Command[1:], Dir: c.config.Directory, Mark: mark}
+	if command.Env, err = ipc.Environ(c.config.Name, portNames(c.ports), c.broker.Credentials(grant), nil); err != nil {
+		return nil, err
+	}
+	command.Env = append(append(command.Env, c.config.Env...), mark)
+	if c.config.Notify || c.config.Watchdog > 0 {
+		if l.socket, err = process.ListenNotices(); err != nil {
+			return nil, err
+		}
+		l.release = append(l.release, l.socket.Close)
+		command.Env = append(command.Env, ipc.EnvNotify+"="+l.socket.Address)
+	}
+	if c.config.Watchdog > 0 {
+		command.Env = append(command.Env, ipc.EnvWatchdog+"="+strconv.FormatInt(c.config.Watchdog.Microseconds(), 10))
+	}
+	command.Stdout, command.Stderr = c.lines("stdout"), c.lines("stderr")
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	l.release = append(l.release, stop)
+	if c.config.Stdio {
+		theirs, err := l.bridge(running, grant, &command)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = unix.Close(theirs) }()
+	} else {
+		c.broker.Grant(grant)
+	}
+	if l.process, err = c.spawner.Start(command); err != nil {
+		return nil, err
+	}
+	if l.socket != nil {
+		l.group.Go(func() error {
+			l.socket.Receive(func(n process.Notice) {
+				select {
+				case l.notices <- n:
+				case <-running.Done():
+				}
+			})
+			return nil
+		})
+	}
+	c.note(func(s *ipc.WorkerStatus) {
+		s.State, s.PID, s.Since, s.Message = ipc.WorkerStarting, l.process.Pid, l.process.Started, ""
+		if !c.config.Notify {
+			s.State = ipc.WorkerRunning
+		}
+	})
+	c.log.Debug("worker started", "worker", c.config.Name, "pid", l.process.Pid)
+	return l, nil
+}
+
+// stdinPipe makes a pipe whose write end is ours and non-blocking, and whose read end is a worker's and blocking.
+func stdinPipe() (ours *os.File, theirs int, err error) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		return nil, -1, fmt.Errorf("pipe for stdin: %w", err)
+	}
+	if err := unix.SetNonblock(fds[1], true); err != nil {
+		return nil, -1, fmt.Errorf("pipe for stdin: %w", err)
+	}
+	return os.NewFile(uintptr(fds[1]), "stdin"), fds[0], nil
+}
+
+// bridge connects the process's standard streams with the bus, and returns the descriptor that it reads.
+func (l *life) bridge(running context.Context, grant broker.Grant, command *process.Command) (theirs int, err error) {
+	stdin, theirs, err := stdinPipe()
+	if err != nil {
+		return -1, err
+	}
+	conn, err := l.broker.Connect(grant)
+	if err != nil {
+		_, _ = stdin.Close(), unix.Close(theirs)
+		return -1, err
+	}
+	b := &stdio.Bridge{
+		Conn: conn, Subjects: l.subjects, Ports: l.ports, Log: l.log.With("worker", l.config.Name), ID: l.config.Name + "." + rand.Text(),
+	}
+	if l.config.Role != ipc.RoleTap {
+		command.Stdout = func(r io.Reader) { b.Take(running, r) }
+	}
+	end, err := b.Feed(stdin)
+	if err != nil {
+		conn.Close()
+		_, _ = stdin.Close(), unix.Close(theirs)
+		return -1, err
+	}
+	command.Stdin = uintptr(theirs)
+	// A write that a process does not take ends when the pipe is closed.
+	l.release = append(l.release, end, func() { _ = stdin.Close() }, conn.Close)
+	return theirs, nil
+}
+
+// watch sees to the process until it is dead. innocent says that it was at work and was killed from outside.
+func (l *life) watch(ctx context.Context) (innocent bool) {
+	starting, alive := newAlarm(0), newAlarm(0)
+	if !l.ready {
+		starting = newAlarm(l.config.StartTimeout)
+	} else {
+		alive = newAlarm(l.config.Watchdog)
+	}
+	defer starting.Stop()
+	defer alive.Stop()
+	for {
+		select {
+		case <-l.process.Exited:
+			return l.ready && l.reason == "" && l.process.Killed()
+		case <-ctx.Done():
+			l.halt()
+			return false
+		case <-l.orders.news:
+			o := l.orders.take()
+			if o == nil {
+				continue
+			}
+			if o.action == ipc.StartWorker {
+				o.answer(nil) // it runs
+				continue
+			}
+			l.ordered, l.pending, l.wanted = true, o, o.action == ipc.RestartWorker
+			l.halt()
+			return false
+		case n := <-l.notices:
+			l.hear(n, starting, alive)
+		case <-starting.C:
+			l.kill(fmt.Sprintf("it did not say READY=1 within %s", l.config.StartTimeout))
+		case <-alive.C:
+			l.kill(fmt.Sprintf("it did not say WATCHDOG=1 within %s", l.config.Watchdog))
+		}
+	}
+}
+
+// newAlarm is a timer; with 0 it never goes off before it is reset.
+func newAlarm(after time.Duration) *time.Timer {
+	t := time.NewTimer(max(after, time.Hour))
+	if after > 0 {
+		t.Reset(after)
+	} else {
+		t.Stop()
+	}
+	return t
+}
+
+// hear takes a notice in.
+func (l *life) hear(n process.Notice, starting, alive *time.Timer) {
+	if n.Ready && !l.ready {
+		l.ready = true
+		starting.Stop()
+		l.note(func(s *ipc.WorkerStatus) { s.State = ipc.WorkerRunning })
+		n.Alive = true
+	}
+	if n.HasStatus {
+		l.note(func(s *ipc.WorkerStatus) { s.Message = shortened(n.Status) })
+	}
+	switch {
+	case n.Trigger:
+		l.kill("it said WATCHDOG=trigger")
+	case n.Extend > 0 && !l.ready:
+		starting.Reset(n.Extend)
+	case l.config.Watchdog > 0 && l.ready && n.Extend > 0:
+		alive.Reset(max(n.Extend, l.config.Watchdog))
+	case l.config.Watchdog > 0 && l.ready && n.Alive:
+		alive.Reset(l.config.Watchdog)
+	}
+}
+
+// shortened makes a text fit for a table.
+func shortened(s string) string {
+	if most := 200; len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}
+
+// kill ends a process that does not do as it must.
+func (l *life) kill(reason string) {
+	if l.reason == "" {
+		l.reason = reason
+		l.process.Kill()
+	}
+}
+
+// halt has the process end, and waits for that.
+func (l *life) halt() {
+	l.note(func(s *ipc.WorkerStatus) { s.State = ipc.WorkerStopping })
+	if !l.process.Stop(l.config.StopTimeout) {
+		l.log.Error("worker does not end, a system call holds it", "worker", l.config.Name, "pid", l.process.Pid)
+		<-l.process.Exited // there must not be two
+	}
+}
+
+// lastWords is how long may take what a process has printed last: lines that go to a queue wait for it.
+const lastWords = 2 * time.Second
+
+// end frees what belonged to the process, which is dead, and words how it ended.
+func (l *life) end() string {
+	l.free()
+	if l.reason != "" {
+		return fmt.Sprintf("killed: %s", l.reason)
+	}
+	return result(l.process)
+}
+
+func (l *life) free() {
+	if l.process != nil {
+		l.process.AwaitOutput(lastWords)
+	}
+	for _, release := range l.release {
+		release()
+	}
+	_ = l.group.Wait() // of what ends with the process
+	if err := l.broker.RevokeWorker(l.user, true); err != nil {
+		l.log.Warn("a dead worker's credentials may be valid still", "worker", l.config.Name, "error", err)
+	}
+}
