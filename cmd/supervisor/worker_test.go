@@ -267,3 +267,60 @@ func TestRestartsAtOnce(t *testing.T) {
 		t.Error("there were two at once")
 	}
 }
+
+// What a worker prints is for those who tap it too, and a worker that prints without end hurts nobody.
+func TestWorkerOutput(t *testing.T) {
+	g := startWithWorkers(t, []string{"loud", "command: [yes, a flood of words]", "restart: never"},
+		[]string{"w", `command: 'echo "<4>careful"; echo plain >&2; printf "no end"; sleep 1000 & exit 3'`, "restart: never", "after: gps"})
+	nc := g.connect(t, "tap")
+	sub, err := nc.SubscribeSync("serial.supervisor.log.w")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if w := g.awaitWorker(t, "w", ipc.WorkerFailed); w.LastExit != "exit 3" {
+		t.Errorf("status %+v", w)
+	}
+	waitUntil(t, "its lines are in the log", func() bool {
+		log := g.errors.String()
+		return strings.Contains(log, "level=WARN msg=careful worker=w stream=stdout") && strings.Contains(log, "level=INFO msg=plain worker=w stream=stderr") &&
+			strings.Contains(log, `msg="no end"`)
+	})
+	g.mustRun(t, nil, "restart", "w")
+	got := map[string]string{}
+	for range 3 {
+		m, err := sub.NextMsg(patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[string(m.Data)] = m.Header.Get("Serial-Stream") + " " + m.Header.Get("Serial-Level")
+	}
+	if got["careful"] != "stdout WARN" || got["plain"] != "stderr INFO" || got["no end"] != "stdout INFO" {
+		t.Errorf("a tap has got %v", got)
+	}
+	waitUntil(t, "lines are left out", func() bool { return strings.Contains(g.errors.String(), "lines were left out") })
+	before := g.awaitWorker(t, "loud", ipc.WorkerRunning)
+	fmt.Fprint(g.device, "through\n")
+	g.await(t, "traffic goes on", func(p portNumbers) bool { return p.Rx.Frames > 0 })
+	if after := g.worker(t, "loud"); after.PID != before.PID {
+		t.Errorf("it was replaced: %+v", after)
+	}
+	if size := residentKiB(t, g.process.Pid); size > 300_000 {
+		t.Errorf("the supervisor has %d KiB", size)
+	}
+}
+
+// residentKiB is how much memory a process has.
+func residentKiB(t *testing.T, pid int) (n int) {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, text, ok := strings.Cut(string(status), "VmRSS:"); ok {
+		_, _ = fmt.Sscan(text, &n)
+	}
+	return n
+}

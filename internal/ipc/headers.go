@@ -33,6 +33,12 @@ const (
 // RequestHeaders are those that a request may have.
 var RequestHeaders = []string{HeaderTimeout, HeaderFrames, HeaderUntil, HeaderGap, HeaderSettle, HeaderLease, HeaderFlags}
 
+// Headers of what a worker has printed, beside HeaderTime.
+const (
+	HeaderStream = "Serial-Stream" // stdout or stderr
+	HeaderLevel  = "Serial-Level"  // DEBUG, INFO, WARN or ERROR
+)
+
 // Headers of error replies, as NATS micro services use them.
 const (
 	HeaderError     = "Nats-Service-Error"

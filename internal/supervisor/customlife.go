@@ -93,7 +93,9 @@ func (c *custom) start(ctx context.Context) (_ *life, err error) {
 	if c.config.Watchdog > 0 {
 		command.Env = append(command.Env, ipc.EnvWatchdog+"="+strconv.FormatInt(c.config.Watchdog.Microseconds(), 10))
 	}
-	command.Stdout, command.Stderr = c.lines("stdout"), c.lines("stderr")
+	output := newPrinted(c.broker, c.subjects, c.log, c.config.Name)
+	command.Stdout = func(r io.Reader) { output.read("stdout", r) }
+	command.Stderr = func(r io.Reader) { output.read("stderr", r) }
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l.release = append(l.release, stop)
 	if c.config.Stdio {

@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"io"
-	"log/slog"
 	"os"
 	"strings"
 
@@ -28,8 +27,8 @@ type run struct {
 	ready chan struct{} // closed when it has said READY=1
 }
 
-// launch starts a built-in worker. Its output goes to log.
-func launch(s *process.Spawner, path string, env []string, l lent, log *slog.Logger) (*run, error) {
+// launch starts a built-in worker. Its output goes to the log.
+func launch(s *process.Spawner, path string, env []string, l lent, output *printed) (*run, error) {
 	said, theirs, err := process.Pipe("ready")
 	if err != nil {
 		return nil, err
@@ -40,8 +39,10 @@ func launch(s *process.Spawner, path string, env []string, l lent, log *slog.Log
 	for _, fd := range l.broker {
 		files = append(files, uintptr(fd))
 	}
-	lines := func(r io.Reader) { logLines(r, log) }
-	p, err := s.Start(process.Command{Path: path, Env: env, Files: files, Stdout: lines, Stderr: lines})
+	p, err := s.Start(process.Command{
+		Path: path, Env: env, Files: files,
+		Stdout: func(r io.Reader) { output.read("stdout", r) }, Stderr: func(r io.Reader) { output.read("stderr", r) },
+	})
 	if err != nil {
 		_ = said.Close()
 		return nil, err

@@ -31,6 +31,7 @@ const (
 // again when it is gone. Run's goroutine alone changes its state.
 type port struct {
 	config     config.Port
+	subjects   ipc.Subjects
 	history    string            // stream; empty: none
 	txFramings map[string]string // types of what the gateway's ports are sent, by name
 	broker     *broker.Broker

@@ -188,7 +188,7 @@ func (s *Supervisor) preparePorts(spawner *process.Spawner, hangups *serialio.Ha
 			return fmt.Errorf("port %s: framing: %w", c.Name, err)
 		}
 		p := &port{
-			config: c, txFramings: txFramings, history: s.broker.HistoryStream(), broker: s.broker, spawner: spawner, hangups: hangups,
+			config: c, subjects: s.subjects, txFramings: txFramings, history: s.broker.HistoryStream(), broker: s.broker, spawner: spawner, hangups: hangups,
 			programs: programs, board: s.board, log: s.log, handover: s.handover, memory: memory, line: newLine(), wake: make(chan struct{}, 1),
 			renew: make(chan struct{}, 1),
 			lease: &lease{port: c.Name, ring: memory.ring, broker: s.broker, news: s.subjects.Leased(c.Name), log: s.log},
