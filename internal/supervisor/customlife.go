@@ -33,6 +33,7 @@ type life struct {
 	release []func() // in this order, when the process is dead
 
 	ready   bool
+	alive   bool   // it has said WATCHDOG=1 since it was ready
 	ordered bool   // to end
 	reason  string // why else it was made to end; empty: it was not
 }
@@ -185,7 +186,8 @@ func (l *life) watch(ctx context.Context) (innocent bool) {
 	for {
 		select {
 		case <-l.process.Exited:
-			return l.ready && l.reason == "" && l.process.Killed()
+			// A worker that was at work and was killed from outside, or hung, is replaced at once.
+			return l.ready && l.process.Killed() && (l.reason == "" || l.alive)
 		case <-ctx.Done():
 			l.halt()
 			return false
@@ -241,6 +243,7 @@ func (l *life) hear(n process.Notice, starting, alive *time.Timer) {
 	case l.config.Watchdog > 0 && l.ready && n.Extend > 0:
 		alive.Reset(max(n.Extend, l.config.Watchdog))
 	case l.config.Watchdog > 0 && l.ready && n.Alive:
+		l.alive = l.alive || !n.Ready
 		alive.Reset(l.config.Watchdog)
 	}
 }
