@@ -44,7 +44,7 @@ func (g *gateway) deafSubscriber(t *testing.T) {
 
 // A subscriber that never reads slows nobody down, whatever waits for it.
 func TestDeafSubscriber(t *testing.T) {
-	g := startGateway(t)
+	g := startMeasured(t)
 	live := g.liveTap(t)
 	const lines = 80000
 	total := 0
@@ -71,5 +71,8 @@ func TestDeafSubscriber(t *testing.T) {
 		t.Errorf("beside a subscriber that does not read it took %s, want at most %s", beside, limit)
 	}
 	waitUntil(t, "it is cut off", func() bool { return strings.Contains(g.errors.String(), "a client that does not keep up is cut off") })
+	if n := g.figures(t)["serialvisor_broker_slow_consumers_total"]; n != 1 {
+		t.Errorf("%v slow consumers are counted, want 1", n)
+	}
 	g.wantCounted(t, total)
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -45,6 +46,7 @@ type Broker struct {
 	store            store
 
 	bridges sync.WaitGroup // goroutines of local connections
+	cutOff  atomic.Uint64  // clients that did not keep up
 
 	mu      sync.Mutex // guards users and handles
 	users   map[string]Grant

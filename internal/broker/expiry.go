@@ -20,11 +20,11 @@ type QueuedFrame struct {
 	Data   []byte
 }
 
-// Backlog lists the ports for which frames wait, those in a writer's hands included.
-func (b *Broker) Backlog(ctx context.Context) ([]string, error) {
+// Backlog counts the frames that wait, those in a writer's hands included, for each port that has any.
+func (b *Broker) Backlog(ctx context.Context) (map[string]uint64, error) {
 	b.store.asked.RLock()
 	defer b.store.asked.RUnlock()
-	var ports []string
+	waiting := map[string]uint64{}
 	for _, planned := range b.plan {
 		s, err := b.handle(ctx, planned.name)
 		if err != nil {
@@ -34,13 +34,13 @@ func (b *Broker) Backlog(ctx context.Context) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("stream %s: %w", planned.name, err)
 		}
-		for subject := range info.State.Subjects {
+		for subject, n := range info.State.Subjects {
 			if port, _, ok := b.subjects.Split(subject); ok {
-				ports = append(ports, port)
+				waiting[port] = n
 			}
 		}
 	}
-	return ports, nil
+	return waiting, nil
 }
 
 // handle is a way to a stream of the queue, asked for once.

@@ -16,6 +16,7 @@ func (b *Broker) cutLaggards() {
 			return
 		}
 		b.opts.Log.Warn("a client that does not keep up is cut off", "user", c.AuthorizedUser, "address", c.IP, "name", c.Name, "waiting_bytes", c.Pending)
+		b.cutOff.Add(1)
 		_ = b.server.DisconnectClientByID(c.Cid) // an error means that it has left
 	}
 }

@@ -24,6 +24,7 @@ type Config struct {
 	Log         Log
 	Broker      Broker
 	History     History
+	Metrics     Metrics
 	Ports       []Port   // in the file's order
 	Workers     []Worker // in the file's order
 }
@@ -56,6 +57,11 @@ type History struct {
 	MaxBytes   int64
 	Sync       time.Duration // how long until what is stored is on the disk for sure
 	SyncAlways bool          // at once
+}
+
+// Metrics is where figures and health are asked for.
+type Metrics struct {
+	Listen string // host:port; empty: nowhere
 }
 
 // Port is one serial port.

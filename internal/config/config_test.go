@@ -37,7 +37,7 @@ func TestExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, key := range []string{"name", "subject_root", "state_dir", "log", "level", "format", "broker", "listen", "history", "storage", "max_age",
-		"max_bytes", "sync", "ports", "device", "baud", "data_bits", "parity", "stop_bits", "framing", "type", "delimiter", "idle_flush", "usb", "vid", "pid", "serial", "interface", "flow_control", "dtr", "rts", "low_latency", "settle", "rs485", "enabled", "rts_on_send",
+		"max_bytes", "sync", "metrics", "insecure", "ports", "device", "baud", "data_bits", "parity", "stop_bits", "framing", "type", "delimiter", "idle_flush", "usb", "vid", "pid", "serial", "interface", "flow_control", "dtr", "rts", "low_latency", "settle", "rs485", "enabled", "rts_on_send",
 		"delay_before_ms", "delay_after_ms",
 		"forward_to", "queue", "max_messages", "tx_framing", "gap", "bytes", "size", "byte_order", "offset", "counts_itself", "extra",
 		"workers", "command", "directory", "env", "role", "restart", "stop_timeout", "after", "notify", "start_timeout", "watchdog", "stdio"} {
@@ -104,6 +104,19 @@ ports:
 	}
 }
 
+// TestMetricsAddress has addresses that may be listened on.
+func TestMetricsAddress(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "metrics: {listen: 127.0.0.1:9464}": "127.0.0.1:9464", "metrics: {listen: localhost:0}": "localhost:0",
+		`metrics: {listen: "[::1]:9464"}`: "[::1]:9464", "metrics: {listen: 0.0.0.0:9464, insecure: true}": "0.0.0.0:9464",
+	} {
+		c, err := Parse("f", []byte(text+"\nports: {a: {device: x}}"))
+		if err != nil || c.Metrics.Listen != want {
+			t.Errorf("%q: %+v, %v; want %q", text, c, err, want)
+		}
+	}
+}
+
 // forwarding is a config with a port that forwards to n others.
 func forwarding(n int) string {
 	var names, ports []string
@@ -124,7 +137,7 @@ func TestProblems(t *testing.T) {
 		{"ports: [gps]", "f:1:8: ports: a list is not a mapping; write keys and values, as in {key: value}"},
 		{"ports: {gps: {baud: 9600}}", "f:1:9: ports.gps.device: missing; set it to a path such as /dev/ttyUSB0 or /dev/serial/by-id/…, or say usb: {vid: …, pid: …}"},
 		{"nam: x\nports: {a: {device: x}}", "f:1:1: nam: unknown key; did you mean name?"},
-		{"servants: {}\nports: {a: {device: x}}", "f:1:1: servants: unknown key; there are name, subject_root, state_dir, log, broker, history, ports, workers"},
+		{"servants: {}\nports: {a: {device: x}}", "f:1:1: servants: unknown key; there are name, subject_root, state_dir, log, broker, history, metrics, ports, workers"},
 		{worker("A: {command: x}"), `f:2:11: workers.A: "A" cannot be a worker's name; use a to z, 0 to 9, - and _`},
 		{worker("a: {command: x}"), "f:2:11: workers.a: a port has the same name, so that after: could mean either; choose another"},
 		{worker("w: {}"), "f:2:11: workers.w.command: missing; write a list such as [./logger, --verbose], or a line for the shell"},
@@ -141,6 +154,10 @@ func TestProblems(t *testing.T) {
 		{"name: a b\nports: {a: {device: x}}", `f:1:7: name: "a b" cannot be a name; use letters, digits, - and _`},
 		{"subject_root: a..b\nports: {a: {device: x}}", `f:1:15: subject_root: "a..b" cannot begin a subject; use letters, digits, - and _, in parts joined by dots, such as plant1.serial`},
 		{"broker: {listen: here}\nports: {a: {device: x}}", `f:1:18: broker.listen: "here" is not an address; write host:port, such as 127.0.0.1:4222, with port 0 for a free one`},
+		{"metrics: {listen: 0.0.0.0:9464}\nports: {a: {device: x}}", `f:1:19: metrics.listen: "0.0.0.0:9464" can be reached from other machines, which need no password; use 127.0.0.1, or add insecure: true beside it`},
+		{"metrics: {listen: \":9464\", insecure: false}\nports: {a: {device: x}}", `f:1:19: metrics.listen: ":9464" can be reached from other machines, which need no password; use 127.0.0.1, or add insecure: true beside it`},
+		{"metrics: {insecure: true}\nports: {a: {device: x}}", "f:1:10: metrics.listen: missing; write host:port, such as 127.0.0.1:9464, or leave metrics out"},
+		{"metrics: {listen: 9464}\nports: {a: {device: x}}", `f:1:19: metrics.listen: "9464" is not an address; write host:port, such as 127.0.0.1:4222, with port 0 for a free one`},
 		{"history: {max_bytes: much}\nports: {a: {device: x}}", `f:1:22: history.max_bytes: "much" is not a size; write a number of bytes, or one with B, KiB, MiB or GiB, such as 256MiB`},
 		{"history: {max_age: 1 day}\nports: {a: {device: x}}", `f:1:20: history.max_age: "1 day" is not a duration; write a number and a unit, such as 50ms, 2s, 10m or 24h`},
 		{"history: {sync: -1s}\nports: {a: {device: x}}", `f:1:17: history.sync: "-1s" is not known; write a duration such as 2s, or always`},

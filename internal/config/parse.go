@@ -100,6 +100,7 @@ func (c *collector) config(root ast.Node, conf *Config) {
 			c.mapping(n, key, field{"listen", c.address(&conf.Broker.Listen)})
 		}},
 		field{"history", func(key string, n ast.Node) { c.history(key, n, &conf.History) }},
+		field{"metrics", func(key string, n ast.Node) { c.metrics(key, n, &conf.Metrics) }},
 		field{"ports", func(key string, n ast.Node) { c.ports(key, n, conf) }},
 		field{"workers", func(key string, n ast.Node) { workers = n }},
 	)

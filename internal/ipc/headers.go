@@ -75,6 +75,12 @@ func SentPrefix(port, stream string) string { return port + ".sent." + stream + 
 // SessionAt names the session of a port that opened at t. Later sessions sort behind earlier ones.
 func SessionAt(t time.Time) string { return strconv.FormatInt(t.UnixMicro(), 36) }
 
+// SessionStart is when a session was opened.
+func SessionStart(session string) (time.Time, error) {
+	micros, err := strconv.ParseInt(session, 36, 64)
+	return time.UnixMicro(micros), err
+}
+
 // FrameTTL is what a HeaderTTL means, in whole seconds as the server reads it; 0: it may wait for ever.
 func FrameTTL(header string) time.Duration {
 	if d, err := time.ParseDuration(header); err == nil {

@@ -58,8 +58,10 @@ type Status struct {
 	Version       string         `json:"version"`
 	PID           int            `json:"pid"`
 	Ready         bool           `json:"ready"`
+	NotReady      []string       `json:"not_ready,omitempty"` // why not, a line for each reason
 	UptimeSeconds float64        `json:"uptime_seconds"`
 	Broker        BrokerStatus   `json:"broker"`
+	MetricsURL    string         `json:"metrics_url,omitempty"` // where /metrics, /healthz and /readyz are
 	Ports         []PortStatus   `json:"ports"`
 	Workers       []WorkerStatus `json:"workers"`
 }

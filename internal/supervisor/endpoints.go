@@ -87,24 +87,22 @@ func (s *Supervisor) status() ipc.Status {
 	look(s.ports, s.queues.ask())
 	ports, workers := s.board.read()
 	status := ipc.Status{
-		Name: s.config.Name, Version: s.options.Version, PID: os.Getpid(), Ready: true,
+		Name: s.config.Name, Version: s.options.Version, PID: os.Getpid(),
 		UptimeSeconds: time.Since(s.started).Seconds(), Broker: ipc.BrokerStatus{URL: s.broker.URL()},
 		Ports: ports, Workers: workers,
 	}
 	status.Broker.Store, status.Broker.StoreError = s.broker.Store()
-	waiting := s.queues.known()
-	working := map[string]bool{}
-	for _, w := range workers {
-		working[w.Name] = w.State == ipc.WorkerRunning
+	if s.metrics != nil {
+		status.MetricsURL = s.metrics.URL()
 	}
+	waiting, _ := s.queues.known()
 	for i := range ports { // in the order of s.ports
 		p, r := &ports[i], s.ports[i].memory.ring
 		p.Rx, p.Lease = ipc.RxStatus(r.Rx()), s.ports[i].lease.status()
 		tx := r.Tx()
 		p.Tx = ipc.TxStatus{Bytes: tx.Bytes, Frames: tx.Frames, Queued: waiting[p.Name], Expired: tx.Expired, LostHistory: tx.LostHistory}
-		if p.State == ipc.Open && !(working[readerOf(p.Name)] && working[writerOf(p.Name)]) {
-			status.Ready = false
-		}
 	}
+	status.NotReady = notReady(status)
+	status.Ready = len(status.NotReady) == 0
 	return status
 }

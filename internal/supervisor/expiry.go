@@ -74,7 +74,7 @@ func (e *expiry) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range backlog {
+	for name := range backlog {
 		i := slices.IndexFunc(e.ports, func(p *port) bool { return p.config.Name == name })
 		if i < 0 {
 			continue // not configured any more: it waits until it is

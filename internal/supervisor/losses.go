@@ -28,7 +28,8 @@ func (s *Supervisor) watchLosses(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case now := <-tick.C:
+			s.round.Store(&now)
 			for _, p := range s.ports {
 				p.tellLosses()
 			}

@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"context"
-	"maps"
 	"sync"
 	"time"
 
@@ -10,18 +9,18 @@ import (
 	"github.com/serialvisor/serialvisor/internal/ipc"
 )
 
-// queues knows how many frames wait in the ports' queues. The store is asked aside, as it answers late or never when the
-// disk hangs, and nobody who only wants to know waits for it long.
+// queues knows how many frames wait in the ports' queues, and how much the history holds. The store is asked aside, as it
+// answers late or never when the disk hangs, and nobody who only wants to know waits for it long.
 type queues struct {
 	broker *broker.Broker
-	ports  []string
 
-	mu      sync.Mutex        // guards all below
-	waiting map[string]uint64 // as the store said last, by port
-	asking  chan struct{}     // closed when the question under way is answered; nil: there is none
+	mu      sync.Mutex            // guards all below
+	waiting map[string]uint64     // as the store said last, by port; those without any are missing
+	history broker.HistoryFigures // the same
+	asking  chan struct{}         // closed when the question under way is answered; nil: there is none
 }
 
-// askLimit is how long the store may take to answer for all ports.
+// askLimit is how long the store may take to answer.
 const askLimit = time.Second
 
 // ask has the store asked, unless it is being asked, and returns a channel that is closed when it has answered or will not.
@@ -39,30 +38,33 @@ func (q *queues) ask() <-chan struct{} {
 	q.asking = done
 	go func() { // ends after askLimit, or when the store was mended
 		defer close(done)
-		waiting := q.read()
+		q.read()
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		maps.Copy(q.waiting, waiting)
 		q.asking = nil
 	}()
 	return done
 }
 
-func (q *queues) read() map[string]uint64 {
+// read asks the store. Of what it does not say, what it said before stands.
+func (q *queues) read() {
 	ctx, cancel := context.WithTimeout(context.Background(), askLimit)
 	defer cancel()
-	waiting := map[string]uint64{}
-	for _, port := range q.ports {
-		if n, err := q.broker.Queued(ctx, port); err == nil {
-			waiting[port] = n
-		}
-	}
-	return waiting
-}
-
-// known is what the store said last. A port that it has not answered for has nothing waiting.
-func (q *queues) known() map[string]uint64 {
+	waiting, errWaiting := q.broker.Backlog(ctx)
+	history, errHistory := q.broker.HistoryFigures(ctx)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return maps.Clone(q.waiting)
+	if errWaiting == nil {
+		q.waiting = waiting
+	}
+	if errHistory == nil {
+		q.history = history
+	}
+}
+
+// known is what the store said last. The map is not to be changed.
+func (q *queues) known() (waiting map[string]uint64, history broker.HistoryFigures) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.waiting, q.history
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -21,6 +22,7 @@ import (
 	"github.com/serialvisor/serialvisor/internal/ipc"
 	"github.com/serialvisor/serialvisor/internal/process"
 	"github.com/serialvisor/serialvisor/internal/serialio"
+	"github.com/serialvisor/serialvisor/internal/telemetry"
 )
 
 // Options are what the command line adds to a config.
@@ -45,6 +47,8 @@ type Supervisor struct {
 	ports    []*port   // in the config's order
 	workers  []*custom // the user's own, in the config's order
 	queues   *queues
+	metrics  *telemetry.Server         // nil: none
+	round    atomic.Pointer[time.Time] // when watchLosses came round last
 }
 
 // Run runs a gateway until ctx ends, then stops everything in order. It must be called on the main goroutine, locked to
@@ -88,6 +92,13 @@ func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *process.S
 	if err != nil {
 		return err
 	}
+	if address := s.config.Metrics.Listen; address != "" {
+		if s.metrics, err = telemetry.Listen(address, s.log); err != nil {
+			return err
+		}
+		defer s.metrics.Close()
+		s.log.Info("metrics", "url", s.metrics.URL())
+	}
 	if s.broker, err = broker.Start(ctx, s.brokerOptions()); err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -96,7 +107,7 @@ func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *process.S
 	}
 	defer s.broker.Shutdown()
 	s.handover = newHandover(s.log)
-	s.queues = &queues{broker: s.broker, waiting: map[string]uint64{}}
+	s.queues = &queues{broker: s.broker}
 	if err := s.preparePorts(spawner, hangups, programs); err != nil {
 		return err
 	}
@@ -129,8 +140,13 @@ func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *process.S
 	group.Go(func() error { return hangups.Run(running) })
 	group.Go(func() error { return s.watchDevices(running) })
 	group.Go(func() error { return s.broker.Watch(running, s.storeMended) })
+	begun := time.Now()
+	s.round.Store(&begun)
 	group.Go(func() error { return s.watchLosses(running) })
 	group.Go(func() error { return newExpiry(s.broker, s.ports, s.log).Run(running) })
+	if s.metrics != nil {
+		group.Go(func() error { return s.metrics.Run(running, s) })
+	}
 	for _, p := range s.ports {
 		group.Go(func() error { return p.line.Run(running) })
 		group.Go(func() error { return p.Run(running) })
@@ -198,7 +214,6 @@ func (s *Supervisor) preparePorts(spawner *process.Spawner, hangups *serialio.Ha
 		}, s.started)
 		p.inherited, p.inheritedSession = s.handover.device(c, memory)
 		s.ports = append(s.ports, p)
-		s.queues.ports = append(s.queues.ports, c.Name)
 	}
 	s.handover.finish()
 	return nil

@@ -1,0 +1,76 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Figures are what passes through the server since it started. Nothing that they come from waits for a disk.
+type Figures struct {
+	Accounts      []AccountFigures
+	SlowConsumers uint64 // clients that were cut off, as they did not keep up
+}
+
+// AccountFigures are what passes through one account.
+type AccountFigures struct {
+	Account       Account
+	Connections   int
+	Subscriptions uint32
+	Received      server.MsgBytes // from clients
+	Sent          server.MsgBytes // to clients
+}
+
+// Figures reads them.
+func (b *Broker) Figures() Figures {
+	f := Figures{SlowConsumers: b.cutOff.Load() + b.server.NumSlowConsumersClients()}
+	stats, err := b.server.AccountStatz(&server.AccountStatzOptions{Accounts: []string{string(Traffic), string(Control)}, IncludeUnused: true})
+	if err != nil {
+		return f // never, with these options
+	}
+	for _, a := range stats.Accounts {
+		f.Accounts = append(f.Accounts, AccountFigures{Account(a.Account), a.Conns, a.NumSubs, a.Received.MsgBytes, a.Sent.MsgBytes})
+	}
+	return f
+}
+
+// HistoryFigures say how much the history holds.
+type HistoryFigures struct {
+	Messages, Bytes uint64
+	First, Last     time.Time // when the oldest and the newest message were stored; zero: there is none
+}
+
+// HistoryFigures asks the store. Without a history there is nothing in it.
+func (b *Broker) HistoryFigures(ctx context.Context) (f HistoryFigures, err error) {
+	name := b.HistoryStream()
+	if name == "" {
+		return f, nil
+	}
+	b.store.asked.RLock()
+	defer b.store.asked.RUnlock()
+	js, err := jetstream.New(b.traffic)
+	if err != nil {
+		return f, fmt.Errorf("broker: %w", err)
+	}
+	s, err := js.Stream(ctx, name)
+	if err != nil {
+		return f, fmt.Errorf("size of the history: %w", err)
+	}
+	state := s.CachedInfo().State
+	f = HistoryFigures{Messages: state.Msgs, Bytes: state.Bytes}
+	if state.Msgs > 0 {
+		f.First, f.Last = state.FirstTime, state.LastTime
+	}
+	return f, nil
+}
+
+// Answers returns an error if the server does not answer the supervisor itself within a limit.
+func (b *Broker) Answers(limit time.Duration) error {
+	if err := b.control.FlushTimeout(limit); err != nil {
+		return fmt.Errorf("the broker does not answer: %w", err)
+	}
+	return nil
+}
