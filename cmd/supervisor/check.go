@@ -24,8 +24,23 @@ func checkCommand(p *places) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%s: good, %d ports\n", conf.Path, len(conf.Ports))
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s: good, %s\n", conf.Path, contents(conf))
 			return err
 		},
 	}
+}
+
+// contents counts what a config has.
+func contents(c *config.Config) string {
+	count := func(n int, what string) string {
+		if n == 1 {
+			return "1 " + what
+		}
+		return fmt.Sprintf("%d %ss", n, what)
+	}
+	text := count(len(c.Ports), "port")
+	if n := len(c.Workers); n > 0 {
+		text += ", " + count(n, "worker")
+	}
+	return text
 }

@@ -40,6 +40,7 @@ func TestControlRequests(t *testing.T) {
 	for request, want := range map[string]string{
 		`{"baud": 4801`:                      "400",
 		`[9600]`:                             "400",
+		`{"baud": 1200, "baud": 2400}`:       "400",
 		`{"baud": 0}`:                        "400",
 		`{"baud": 1e9}`:                      "400",
 		`{"baud": null}`:                     "400",

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/serialvisor/serialvisor/internal/capture"
 	"github.com/serialvisor/serialvisor/internal/client"
 	"github.com/serialvisor/serialvisor/internal/config"
 	"github.com/serialvisor/serialvisor/internal/ipc"
@@ -25,7 +26,12 @@ func demoCommand(p *places) *cobra.Command {
 		Use: "demo", Short: "Run a gateway with simulated devices", Args: noArgs,
 		Long: "Runs a gateway with two simulated devices: gps says its position once a second, echo answers each line.\n" +
 			"Nothing outside a temporary folder is touched.",
-		RunE: func(c *cobra.Command, _ []string) error { return demo(c.Context(), c.OutOrStdout(), p.stateDir) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if p.config != "" {
+				return usagef("the demo has a config of its own; leave --config out, or use supervisor run")
+			}
+			return demo(c.Context(), c.OutOrStdout(), p.stateDir)
+		},
 	}
 }
 
@@ -48,13 +54,15 @@ func demo(ctx context.Context, out io.Writer, stateDir string) (err error) {
 	}
 	conf.Log.Level = 4 // warnings: what is running is on stdout
 
+	log, closeLog := openLog(conf.Log)
+	defer closeLog()
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	group, running := errgroup.WithContext(running)
 	group.Go(func() error { return simulator.GPS{Pty: devices.gps}.Run(running) })
 	group.Go(func() error { return simulator.Echo{Pty: devices.echo}.Run(running) })
 	err = supervisor.Run(running, conf, supervisor.Options{
-		StateDir: stateDir, Version: version, Log: newLog(os.Stderr, conf.Log),
+		StateDir: stateDir, Version: version, Log: log,
 		Ready: func(b ipc.BrokerStatus) {
 			fmt.Fprint(out, introduction(b.URL, stateDir))
 			group.Go(func() error { return demoTraffic(running, out, stateDir) })
@@ -79,15 +87,7 @@ history: {max_age: 1h, max_bytes: 16MiB}
 
 // introduction says what runs and what to try.
 func introduction(url, stateDir string) string {
-	self := os.Args[0]
-	if !strings.Contains(self, "/") {
-		self = "supervisor"
-	} else if here, err := os.Getwd(); err == nil {
-		if relative, err := filepath.Rel(here, self); err == nil && !strings.HasPrefix(relative, "..") {
-			self = "./" + relative
-		}
-	}
-	return strings.NewReplacer("{self}", self, "{dir}", stateDir, "{url}", url).Replace(`
+	return strings.NewReplacer("{self}", ourselves(), "{dir}", stateDir, "{url}", url).Replace(`
 serialvisor demo: two simulated serial devices, shared at {url}
 
   gps   says where it is, once a second
@@ -109,6 +109,23 @@ What the ports receive (←) and send (→) follows. Ctrl-C ends the demo.
 `)
 }
 
+// ourselves is what to type for this program.
+func ourselves() string {
+	self := os.Args[0]
+	if !strings.Contains(self, "/") {
+		return "supervisor"
+	}
+	if here, err := os.Getwd(); err == nil {
+		if relative, err := filepath.Rel(here, self); err == nil && !strings.HasPrefix(relative, "..") {
+			return "./" + relative
+		}
+	}
+	return self
+}
+
+// remindEvery is after how many rows it is said again what to try, as the introduction has scrolled away.
+const remindEvery = 20
+
 // demoTraffic prints what happens, as supervisor tap would.
 func demoTraffic(ctx context.Context, out io.Writer, stateDir string) error {
 	c, err := client.Connect(client.Place{StateDir: stateDir}, ipc.RoleTap)
@@ -116,8 +133,16 @@ func demoTraffic(ctx context.Context, out io.Writer, stateDir string) error {
 		return err
 	}
 	defer c.Close()
-	printer := &client.Printer{Out: out, Colour: isTerminal(out)}
-	return c.Tap(ctx, client.TapOptions{}, printer.Print)
+	printer := &client.Printer{Out: out, Colour: isTerminal(out), Width: len("echo")}
+	rows := 0
+	return c.Tap(ctx, client.TapOptions{}, func(r capture.Record) error {
+		if rows++; rows%remindEvery == 0 {
+			if _, err := fmt.Fprintf(out, "\n  in a second terminal, in this folder: %s send echo hello --state-dir %s\n\n", ourselves(), stateDir); err != nil {
+				return err
+			}
+		}
+		return printer.Print(r)
+	})
 }
 
 // demoPtys are the simulated devices.

@@ -1,13 +1,8 @@
 package main
 
 import (
-	"io"
-	"log/slog"
-	"os"
-
 	"github.com/spf13/cobra"
 
-	"github.com/serialvisor/serialvisor/internal/config"
 	"github.com/serialvisor/serialvisor/internal/supervisor"
 )
 
@@ -19,17 +14,9 @@ func runCommand(p *places) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return supervisor.Run(c.Context(), conf, supervisor.Options{
-				StateDir: p.stateDirOf(conf), Version: version, Log: newLog(os.Stderr, conf.Log),
-			})
+			log, closeLog := openLog(conf.Log)
+			defer closeLog()
+			return supervisor.Run(c.Context(), conf, supervisor.Options{StateDir: p.stateDirOf(conf), Version: version, Log: log})
 		},
 	}
-}
-
-func newLog(out io.Writer, c config.Log) *slog.Logger {
-	options := &slog.HandlerOptions{Level: c.Level}
-	if c.Format == "json" {
-		return slog.New(slog.NewJSONHandler(out, options))
-	}
-	return slog.New(slog.NewTextHandler(out, options))
 }

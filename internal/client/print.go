@@ -27,7 +27,7 @@ type Printer struct {
 	Colour bool // for a terminal: local time, arrows, colour
 	// Rebuilders undo the framing of each port, for Raw.
 	Rebuilders map[string]*Rebuilder
-	width      int // of the longest port name so far
+	Width      int // of the longest port name, as far as it is known
 }
 
 // ANSI escape sequences, see console_codes(4).
@@ -51,9 +51,9 @@ func (p *Printer) Print(r capture.Record) error {
 	text := p.text(r)
 	var err error
 	if p.Colour {
-		p.width = max(p.width, len(r.Port))
+		p.Width = max(p.Width, len(r.Port))
 		arrow, colour := look(r)
-		_, err = fmt.Fprintf(p.Out, "%s%s%s  %s%-*s %s%s  %s\n", dim, r.Time.Local().Format("15:04:05.000"), plain, colour, p.width, r.Port, arrow, plain, text)
+		_, err = fmt.Fprintf(p.Out, "%s%s%s  %s%-*s %s%s  %s\n", dim, r.Time.Local().Format("15:04:05.000"), plain, colour, p.Width, r.Port, arrow, plain, text)
 	} else {
 		_, err = fmt.Fprintf(p.Out, "%s %s %s %s\n", r.Time.Format(time.RFC3339Nano), r.Port, r.Kind, text)
 	}

@@ -94,7 +94,7 @@ func WriteStatus(out io.Writer, s ipc.Status) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	var list []string
+	list := slices.Clone(s.NotReady)
 	for _, p := range s.Ports {
 		for _, note := range notes(p) {
 			list = append(list, p.Name+": "+note)

@@ -128,7 +128,7 @@ func join(key, name string) string {
 func nearest(name string, known []string) string {
 	best, least := "", 3
 	for _, k := range known {
-		if d := distance(strings.ToLower(name), k); d < least && d < len(k) {
+		if d := distance(strings.ToLower(name), k); d < least && 2*d < len(k) {
 			best, least = k, d
 		}
 	}

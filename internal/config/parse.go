@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net"
 	"path/filepath"
 	"regexp"
@@ -36,6 +37,10 @@ func (c *collector) parseYAML(data []byte) ast.Node {
 		c.problems = append(c.problems, Problem{c.file, 1 + bytes.Count(data[:firstInvalid(data)], []byte("\n")), 1, "", "the file is not UTF-8 text"})
 		return nil
 	}
+	if p := c.tooMuch(data); p != nil {
+		c.problems = append(c.problems, *p)
+		return nil
+	}
 	// Keys that stand twice are found later, together with everything else.
 	file, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
@@ -50,6 +55,40 @@ func (c *collector) parseYAML(data []byte) ast.Node {
 		return nil
 	}
 	return file.Docs[0].Body
+}
+
+// What no config needs, and what would take the parser all the memory that there is.
+const (
+	largestFile = 1 << 20 // bytes
+	deepest     = 50      // brackets in each other
+	widest      = 2000    // columns of indentation
+)
+
+// tooMuch refuses a file that is too large or too deep. It does not know about quotes and comments: a bracket in them counts
+// too, which takes more of them than anybody writes.
+func (c *collector) tooMuch(data []byte) *Problem {
+	if len(data) > largestFile {
+		return &Problem{c.file, 1, 1, "", fmt.Sprintf("the file has %d bytes; a config has %d at most", len(data), largestFile)}
+	}
+	line, depth := 0, 0
+	for text := range bytes.SplitSeq(data, []byte("\n")) {
+		line++
+		if indent := len(text) - len(bytes.TrimLeft(text, " -?:\t")); indent > widest {
+			return &Problem{c.file, line, widest, "", "the line begins too far to the right"}
+		}
+		for column, b := range text {
+			switch b {
+			case '[', '{':
+				depth++
+			case ']', '}':
+				depth = max(0, depth-1)
+			}
+			if depth > deepest {
+				return &Problem{c.file, line, column + 1, "", fmt.Sprintf("more than %d brackets are open here", deepest)}
+			}
+		}
+	}
+	return nil
 }
 
 func firstInvalid(data []byte) int {
@@ -90,7 +129,7 @@ func (c *collector) config(root ast.Node, conf *Config) {
 		field{"name", c.gatewayName(&conf.Name)},
 		field{"subject_root", c.subjectRoot(&conf.SubjectRoot)},
 		field{"state_dir", func(key string, n ast.Node) {
-			c.str(&conf.StateDir)(key, n)
+			c.path(&conf.StateDir)(key, n)
 			if conf.StateDir != "" && !filepath.IsAbs(conf.StateDir) {
 				conf.StateDir = filepath.Join(filepath.Dir(conf.Path), conf.StateDir)
 			}

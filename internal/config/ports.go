@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml/ast"
 
@@ -12,6 +13,9 @@ import (
 )
 
 var portPattern = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
+
+// longestSettle is more than any device takes to start.
+const longestSettle = 10 * time.Minute
 
 // portNodes is where a port's parts stand, for problems that concern several ports.
 type portNodes struct {
@@ -45,13 +49,13 @@ func (c *collector) port(key string, keyNode, n ast.Node, p *Port) portNodes {
 	fields := []field{
 		{"device", func(key string, n ast.Node) {
 			nodes.device = n
-			c.str(&p.Device)(key, n)
+			c.path(&p.Device)(key, n)
 		}},
 		{"usb", func(key string, n ast.Node) {
 			nodes.device = n
 			p.USB = c.usb(key, n)
 		}},
-		{"settle", c.duration(&p.Settle)},
+		{"settle", c.durationUpTo(longestSettle, &p.Settle)},
 		{"framing", func(key string, n ast.Node) { c.framing(key, n, &p.Framing) }},
 		{"tx_framing", func(key string, n ast.Node) { c.framing(key, n, &p.TxFraming) }},
 		{"forward_to", func(key string, n ast.Node) { nodes.forward = c.forward(key, n, p) }},

@@ -22,6 +22,21 @@ func (c *collector) str(to *string) func(string, ast.Node) {
 	}
 }
 
+// path takes the path of a file, folder or device.
+func (c *collector) path(to *string) func(string, ast.Node) {
+	return func(key string, n ast.Node) {
+		if _, text := plain(n).(*ast.StringNode); !text {
+			c.fail(n, key, "%s is not a path; write one, in quotes if it looks like a number", described(n))
+			return
+		}
+		if strings.ContainsRune(text(n), 0) {
+			c.fail(n, key, "a path cannot contain the character NUL")
+			return
+		}
+		c.str(to)(key, n)
+	}
+}
+
 // choice takes one of some words.
 func (c *collector) choice(words []string, take func(string)) func(string, ast.Node) {
 	return func(key string, n ast.Node) {
@@ -61,6 +76,16 @@ func (c *collector) duration(to *time.Duration) func(string, ast.Node) {
 			return
 		}
 		*to = v
+	}
+}
+
+// durationUpTo is duration with a limit.
+func (c *collector) durationUpTo(most time.Duration, to *time.Duration) func(string, ast.Node) {
+	return func(key string, n ast.Node) {
+		c.duration(to)(key, n)
+		if *to > most {
+			c.fail(n, key, "%s is out of range; it can be up to %s", *to, most)
+		}
 	}
 }
 

@@ -1,6 +1,9 @@
 package config
 
 import (
+	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -36,6 +39,32 @@ type Worker struct {
 	StopTimeout  time.Duration // from SIGTERM to SIGKILL
 	After        []string      // ports and workers that must be ready first
 	Stdio        bool          // frames come in on stdin and go out from stdout
+}
+
+// Program finds the program of the command as it is now, in the worker's folder or in PATH.
+func (w Worker) Program() (string, error) {
+	if info, err := os.Stat(w.Directory); err != nil || !info.IsDir() {
+		return "", fmt.Errorf("directory: %s is not a folder", w.Directory)
+	}
+	path := w.Command[0]
+	if !strings.ContainsRune(path, '/') {
+		found, err := exec.LookPath(path)
+		if err != nil {
+			return "", fmt.Errorf("command: there is no program %s in PATH; write its path", path)
+		}
+		return filepath.Abs(found)
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(w.Directory, path)
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("command: there is no program %s; a relative path begins at directory: %s", path, w.Directory)
+	case info.IsDir() || info.Mode()&0o111 == 0:
+		return "", fmt.Errorf("command: %s cannot be executed: chmod +x %[1]s", path)
+	}
+	return path, nil
 }
 
 // defaultWorker is a Worker as it is when the file says nothing but its name.

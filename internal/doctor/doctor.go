@@ -54,6 +54,7 @@ func Examine(p Patient) ([]Finding, error) {
 	x := &examination{Patient: p, devices: list}
 	x.container()
 	x.ports()
+	x.workers()
 	x.grabbers()
 	x.latency()
 	x.stateFolder()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -142,8 +143,24 @@ func TestDevices(t *testing.T) {
 	m.Running = &ipc.Status{PID: 7, Ports: []ipc.PortStatus{{Name: "gps", State: ipc.Open}}}
 	m.wants(OK, "port gps: the running supervisor has it open")
 	m.wants(OK, "a supervisor runs on the state folder", "pid 7")
+	cat := exec.Command("cat")
+	if cat.Stdin, err = os.OpenFile(pty.Path(), os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := cat.Start(); err != nil {
+		t.Fatal(err)
+	}
+	m.Running.Ports[0].Device = pty.Path()
+	m.wants(Warn, "port gps: the running supervisor has it open, but cat (pid ", "has it open too and takes some of the bytes")
+	_, _ = cat.Process.Kill(), cat.Wait()
 	m.Running.Ports[0] = ipc.PortStatus{Name: "gps", State: ipc.Failed, Error: "the driver refused the line settings"}
 	m.wants(Fail, "port gps: the driver refused the line settings")
+}
+
+func TestWorkerPrograms(t *testing.T) {
+	m := newMachine(t, "ports: {gps: {device: /etc}}\nworkers: {a: {command: [sh]}, b: {command: [./nowhere]}}")
+	m.wants(OK, "worker a: /", "/sh can be run")
+	m.wants(Fail, "worker b: command: there is no program /", "a relative path begins at directory: ")
 }
 
 func TestDeviceThatIsNone(t *testing.T) {

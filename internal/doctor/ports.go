@@ -29,6 +29,10 @@ func (x *examination) ports() {
 		r := x.running(p.Name)
 		switch {
 		case r != nil && r.State == ipc.Open:
+			if pid, program := serialio.OtherHolder(r.Device, x.ours()...); pid != 0 {
+				x.note(Warn, busyRemedy(program), "port %s: the running supervisor has it open, but %s (pid %d) has it open too and takes some of the bytes", p.Name, program, pid)
+				continue
+			}
 			x.note(OK, "", "port %s: the running supervisor has it open", p.Name)
 		case r != nil && r.State == ipc.Failed: // it knows more than can be seen from outside
 			x.note(Fail, "", "port %s: %s", p.Name, r.Error)
@@ -38,6 +42,29 @@ func (x *examination) ports() {
 			x.note(Fail, x.missingRemedy(), "port %s: %v", p.Name, err)
 		default:
 			x.device("port "+p.Name+": ", path)
+		}
+	}
+}
+
+// ours are the processes of the running supervisor.
+func (x *examination) ours() []int {
+	pids := []int{x.Running.PID}
+	for _, w := range x.Running.Workers {
+		pids = append(pids, w.PID)
+	}
+	return pids
+}
+
+// workers looks for the programs of the user's own workers.
+func (x *examination) workers() {
+	if x.Config == nil {
+		return
+	}
+	for _, w := range x.Config.Workers {
+		if path, err := w.Program(); err != nil {
+			x.note(Fail, "", "worker %s: %v", w.Name, err)
+		} else {
+			x.note(OK, "", "worker %s: %s can be run", w.Name, path)
 		}
 	}
 }

@@ -17,7 +17,11 @@ func (c Credentials) Connect(name string, options ...nats.Option) (*nats.Conn, e
 	}
 	nc, err := nats.Connect(c.URL, append(base, options...)...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to broker %s as %s: %w", c.URL, c.User, err)
+		as := "without a user"
+		if c.User != "" {
+			as = "as " + c.User
+		}
+		return nil, fmt.Errorf("connect to broker %s %s: %w", c.URL, as, err)
 	}
 	return nc, nil
 }

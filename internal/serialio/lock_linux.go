@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -138,15 +139,28 @@ func lockHolder(st *unix.Stat_t) (pid int, locked bool) {
 	return 0, false
 }
 
-// opener looks for another process that has the device open.
-func opener(st *unix.Stat_t) int {
+// OtherHolder finds a process that has a device open and is none of some, as Holder does.
+func OtherHolder(device string, than ...int) (pid int, program string) {
+	var st unix.Stat_t
+	if unix.Stat(device, &st) != nil {
+		return 0, ""
+	}
+	if pid = opener(&st, than...); pid == 0 {
+		return 0, ""
+	}
+	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)) // it may have ended
+	return pid, strings.TrimSpace(string(name))
+}
+
+// opener looks for another process that has the device open and is none of some.
+func opener(st *unix.Stat_t, but ...int) int {
 	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	for _, fd := range fds {
 		var other unix.Stat_t
 		if unix.Stat(fd, &other) != nil || other.Mode&unix.S_IFMT != unix.S_IFCHR || other.Rdev != st.Rdev {
 			continue
 		}
-		if pid, _ := strconv.Atoi(strings.Split(fd, "/")[2]); pid != os.Getpid() {
+		if pid, _ := strconv.Atoi(strings.Split(fd, "/")[2]); pid != os.Getpid() && !slices.Contains(but, pid) {
 			return pid
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/tarm/serial"
@@ -205,12 +206,20 @@ func checkSerial(device string) error {
 	case mode.IsDir():
 		kind = "a directory"
 	case mode&os.ModeCharDevice == 0:
-		kind = "of type " + mode.Type().String()
+		kind = map[os.FileMode]string{os.ModeNamedPipe: "a named pipe", os.ModeSocket: "a socket", os.ModeDevice: "a block device"}[mode.Type()]
+	case isPtmx(info):
+		kind = "what makes new pseudo-terminals"
 	default:
 		return nil
 	}
 	return withHint(fmt.Errorf("open %s: it is %s, not a serial device", device, kind),
 		"set device: to a path such as /dev/ttyUSB0 or /dev/serial/by-id/…")
+}
+
+// isPtmx says whether a file is /dev/ptmx, of which each open(2) makes a terminal that nobody else has.
+func isPtmx(info os.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && unix.Major(st.Rdev) == 5 && unix.Minor(st.Rdev) == 2
 }
 
 func open(device string) (int, error) {
@@ -230,12 +239,16 @@ func openError(device string, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
 		return fmt.Errorf("open %s: %w", device, ErrMissing)
-	case errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV), errors.Is(err, unix.EIO):
+	case errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV):
+		return fmt.Errorf("open %s: %w", device, ErrMissing)
+	case errors.Is(err, unix.EIO):
 		return fmt.Errorf("open %s: %w: %w", device, ErrMissing, err)
 	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("open %s: %w%s", device, ErrBusy, holderOf(device))
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
 		return withHint(fmt.Errorf("open %s: %w", device, err), "%s", permissionHint(device))
+	case errors.Is(err, unix.EMFILE):
+		return withHint(fmt.Errorf("open %s: %w", device, err), "raise the limit: ulimit -n 65536, or LimitNOFILE=65536 in the service's unit")
 	}
 	return fmt.Errorf("open %s: %w", device, err)
 }

@@ -34,5 +34,5 @@ func (b *backoff) next(lived time.Duration, innocent bool) time.Duration {
 	if doublings := b.deaths - 2; doublings < 6 {
 		wait = min(backoffFirst<<doublings, backoffCap)
 	}
-	return time.Duration(float64(wait) * (0.75 + b.random()/2))
+	return min(time.Duration(float64(wait)*(0.75+b.random()/2)), backoffCap)
 }

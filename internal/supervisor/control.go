@@ -96,6 +96,26 @@ type wish struct {
 	pause    time.Duration // of a break
 }
 
+// twice finds a key that an object has twice; empty: there is none.
+func twice(object []byte) string {
+	decoder := json.NewDecoder(bytes.NewReader(object))
+	seen := map[string]bool{}
+	_, err := decoder.Token() // the bracket
+	for err == nil && decoder.More() {
+		var key json.Token
+		var value json.RawMessage
+		if key, err = decoder.Token(); err == nil {
+			err = decoder.Decode(&value)
+		}
+		name, _ := key.(string)
+		if seen[name] {
+			return name
+		}
+		seen[name] = true
+	}
+	return ""
+}
+
 // parseControl reads a request, whose values may be JSON strings, numbers or booleans.
 func parseControl(request []byte) (w wish, err error) {
 	w.dtr, w.rts = serialio.Keep, serialio.Keep
@@ -107,6 +127,9 @@ func parseControl(request []byte) (w wish, err error) {
 	decoder.UseNumber()
 	if err := decoder.Decode(&values); err != nil || decoder.More() {
 		return w, errors.New(`the request is not a JSON object, such as {"baud": 9600, "dtr": "off"}`)
+	}
+	if key := twice(request); key != "" {
+		return w, fmt.Errorf("%s stands there twice", key)
 	}
 	for key, v := range values {
 		var value string

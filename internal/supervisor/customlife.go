@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/serialvisor/serialvisor/internal/broker"
-	"github.com/serialvisor/serialvisor/internal/config"
 	"github.com/serialvisor/serialvisor/internal/ipc"
 	"github.com/serialvisor/serialvisor/internal/process"
 	"github.com/serialvisor/serialvisor/internal/stdio"
@@ -38,36 +35,10 @@ type life struct {
 	reason  string // why else it was made to end; empty: it was not
 }
 
-// program finds the program of a command, in the worker's folder or in PATH.
-func program(w config.Worker) (string, error) {
-	if info, err := os.Stat(w.Directory); err != nil || !info.IsDir() {
-		return "", fmt.Errorf("directory: %s is not a folder", w.Directory)
-	}
-	path := w.Command[0]
-	if !strings.ContainsRune(path, '/') {
-		found, err := exec.LookPath(path)
-		if err != nil {
-			return "", fmt.Errorf("command: there is no program %s in PATH; write its path", path)
-		}
-		return filepath.Abs(found)
-	}
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(w.Directory, path)
-	}
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("command: there is no program %s; a relative path begins at directory: %s", path, w.Directory)
-	case info.IsDir() || info.Mode()&0o111 == 0:
-		return "", fmt.Errorf("command: %s cannot be executed: chmod +x %[1]s", path)
-	}
-	return path, nil
-}
-
 // start starts the process, with credentials of its own.
 func (c *custom) start(ctx context.Context) (_ *life, err error) {
 	l := &life{custom: c, notices: make(chan process.Notice), ready: !c.config.Notify}
-	path, err := program(c.config)
+	path, err := c.config.Program()
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +65,7 @@ func (c *custom) start(ctx context.Context) (_ *life, err error) {
 	if c.config.Watchdog > 0 {
 		command.Env = append(command.Env, ipc.EnvWatchdog+"="+strconv.FormatInt(c.config.Watchdog.Microseconds(), 10))
 	}
-	output := newPrinted(c.broker, c.subjects, c.log, c.config.Name)
+	output := newPrinted(c.broker, c.subjects, c.log, c.config.Name, false)
 	command.Stdout = func(r io.Reader) { output.read("stdout", r) }
 	command.Stderr = func(r io.Reader) { output.read("stderr", r) }
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))

@@ -79,3 +79,19 @@ func result(p *process.Process) string {
 	}
 	return strings.Replace(p.State().String(), "exit status", "exit", 1)
 }
+
+// builtinResult is result for a reader or writer, of which the exit code has a meaning.
+func builtinResult(p *process.Process) string {
+	if !p.HasExited() {
+		return result(p)
+	}
+	switch p.ExitCode() {
+	case ipc.ExitDeviceGone:
+		return "the device hung up"
+	case ipc.ExitAgain:
+		return "began anew"
+	case ipc.ExitOK:
+		return "ended"
+	}
+	return result(p)
+}

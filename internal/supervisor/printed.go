@@ -18,6 +18,7 @@ import (
 // most is left out, and counted: neither log nor memory nor broker are to suffer from it.
 type printed struct {
 	subject string
+	ours    bool // it is a reader or writer, whose lines have attributes behind a tab
 	log     *slog.Logger
 	publish func(*nats.Msg) error // nil: to nobody
 
@@ -28,8 +29,8 @@ type printed struct {
 }
 
 // newPrinted is for one life of a worker.
-func newPrinted(b *broker.Broker, subjects ipc.Subjects, log *slog.Logger, worker string) *printed {
-	return &printed{subject: subjects.WorkerLog(worker), log: log.With("worker", worker), publish: b.Traffic().PublishMsg}
+func newPrinted(b *broker.Broker, subjects ipc.Subjects, log *slog.Logger, worker string, ours bool) *printed {
+	return &printed{ours: ours, subject: subjects.WorkerLog(worker), log: log.With("worker", worker), publish: b.Traffic().PublishMsg}
 }
 
 // Limits of what is logged of a worker.
@@ -89,6 +90,11 @@ func (p *printed) line(stream string, line []byte, left int) {
 	p.report(stream)
 	level, text := splitPriority(line)
 	var more []any
+	whole := append([]byte(nil), text...)
+	if p.ours {
+		text, more = splitAttributes(text)
+		whole = bytes.Replace(whole, []byte("\t"), []byte(" "), 1)
+	}
 	if left > 0 {
 		more = append(more, "left_out", left)
 	}
@@ -96,7 +102,7 @@ func (p *printed) line(stream string, line []byte, left int) {
 	if p.publish == nil {
 		return
 	}
-	m := &nats.Msg{Subject: p.subject, Data: append([]byte(nil), text...), Header: nats.Header{
+	m := &nats.Msg{Subject: p.subject, Data: whole, Header: nats.Header{
 		ipc.HeaderTime: {ipc.FormatTime(time.Now())}, ipc.HeaderStream: {stream}, ipc.HeaderLevel: {level.String()},
 	}}
 	if err := p.publish(m); err != nil {

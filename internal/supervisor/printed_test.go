@@ -55,3 +55,14 @@ func TestFloodOfLines(t *testing.T) {
 		t.Errorf("%d lines are logged and %d are left out, of %d", logged, left, lines)
 	}
 }
+
+func TestRecordsOfOurWorkers(t *testing.T) {
+	var out bytes.Buffer
+	p := &printed{log: slog.New(slog.NewTextHandler(&out, nil)), ours: true}
+	p.read("stderr", strings.NewReader("<4>a frame was not sent\tbytes=4 reason=\"it is \\\"too\\\" late\" last=x\n<3>alone\n"))
+	for _, want := range []string{`level=WARN msg="a frame was not sent" bytes=4 reason="it is \"too\" late" last=x stream=stderr`, "level=ERROR msg=alone stream=stderr"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("logged %s\nwant %s", out.String(), want)
+		}
+	}
+}

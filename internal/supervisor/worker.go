@@ -98,7 +98,7 @@ func (b *builtin) live(ctx context.Context) (wait time.Duration, again bool) {
 			}
 			wait := b.backoff.next(lived, p.wasReady() && p.Killed())
 			if ctx.Err() == nil {
-				b.log.Warn("worker died, starting it again", "worker", b.name, "pid", p.Pid, "exit", result(p.Process), "in", wait.Round(time.Millisecond))
+				b.log.Warn("worker died, starting it again", "worker", b.name, "pid", p.Pid, "exit", builtinResult(p.Process), "in", wait.Round(time.Millisecond))
 			}
 			return wait, true
 		}
@@ -117,5 +117,5 @@ func (b *builtin) end(p *run) {
 // note keeps how a process ended, which its credentials do not survive.
 func (b *builtin) note(p *run) {
 	b.revoke(p.HasExited())
-	b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.LastExit, s.Since = result(p.Process), time.Now() })
+	b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.LastExit, s.Since = builtinResult(p.Process), time.Now() })
 }

@@ -5,11 +5,12 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 )
 
-// handler writes each record as a line "<3>message key=value", with the priority as sd-daemon(3) has it, from which the
-// supervisor makes a record of its own log again. Time and worker are added there.
+// handler writes each record as a line "<3>message", with the priority as sd-daemon(3) has it, and behind a tab "key=value …",
+// from which the supervisor makes a record of its own log again. Time and worker are added there.
 type handler struct {
 	text slog.Handler
 	out  *lines
@@ -47,9 +48,9 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 	if err := h.text.Handle(ctx, r); err != nil {
 		return err
 	}
-	line := append([]byte(priority(r.Level)), bytes.ReplaceAll([]byte(r.Message), []byte("\n"), []byte(" "))...)
+	line := append([]byte(priority(r.Level)), []byte(strings.NewReplacer("\n", " ", "\t", " ").Replace(r.Message))...)
 	if attrs := bytes.TrimSpace(h.out.buffer.Bytes()); len(attrs) > 0 {
-		line = append(append(line, ' '), attrs...)
+		line = append(append(line, '\t'), attrs...)
 	}
 	_, err := h.out.out.Write(append(line, '\n'))
 	return err

@@ -14,7 +14,7 @@ func TestLogLinesCarryTheirPriority(t *testing.T) {
 	log.Warn("careful")
 	log.Info("fine", "count", 3)
 	log.Debug("detail")
-	want := "<3>two lines port=gps error=\"no such device\"\n<4>careful port=gps\n<6>fine port=gps count=3\n<7>detail port=gps\n"
+	want := "<3>two lines\tport=gps error=\"no such device\"\n<4>careful\tport=gps\n<6>fine\tport=gps count=3\n<7>detail\tport=gps\n"
 	if out.String() != want {
 		t.Errorf("wrote %q\nwant  %q", out.String(), want)
 	}
