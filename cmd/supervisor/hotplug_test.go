@@ -229,3 +229,22 @@ func checkGoroutines(t *testing.T, g *pluggable, rounds int) {
 		}
 	}
 }
+
+// A reader that is stopped does not keep the port from its device, and what it held is not lost.
+func TestPlugWithAStoppedReader(t *testing.T) {
+	g := startPluggable(t)
+	status, err := g.status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(status.Workers[0].PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	g.unplug(t)
+	g.awaitState(t, ipc.Missing)
+	back := g.plugIn(t)
+	g.awaitState(t, ipc.Open)
+	if took := time.Since(back); took > 2*time.Second {
+		t.Errorf("the port opened after %s", took)
+	}
+}

@@ -43,7 +43,8 @@ func (p *port) session(ctx context.Context, device *serialio.Port, id string) {
 	ready.Add(2)
 	told, tell := context.WithCancel(context.Background())
 	defer tell()
-	for _, b := range []*builtin{p.reader(id, device), p.writer(id, device)} {
+	both := []*builtin{p.reader(id, device), p.writer(id, device)}
+	for _, b := range both {
 		b.gone = tell
 		b.ready = sync.OnceFunc(ready.Done)
 		group.Go(func() error { return b.Run(workers) })
@@ -73,6 +74,9 @@ func (p *port) session(ctx context.Context, device *serialio.Port, id string) {
 		// Our descriptors go first. A worker that is being started gets none.
 		wait := p.close(device)
 		p.enter(ipc.Missing, "", fmt.Sprintf("%s: %v", p.deviceName(), serialio.ErrHangup))
+		for _, b := range both {
+			b.hurry.Store(true)
+		}
 		stop()
 		_ = group.Wait() // builtin.Run returns nil
 		p.drain(id)

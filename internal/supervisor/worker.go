@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
@@ -13,6 +14,9 @@ import (
 // stopTimeout is how long a built-in worker may take to end after SIGTERM. It is a little more than the worker allows
 // itself, and leaves the supervisor time to close the broker within 5 s.
 const stopTimeout = 3500 * time.Millisecond
+
+// goneTimeout is the same when the device is gone: it may come back at any moment, and the port with it.
+const goneTimeout = 500 * time.Millisecond
 
 // builtin is a reader or writer: it is started, and when it dies started again, until its port is no longer open.
 type builtin struct {
@@ -30,6 +34,9 @@ type builtin struct {
 	ready func()
 	// renew holds a value when the process is to end and another to be started. Nil: never.
 	renew <-chan struct{}
+	// hurry says that the device is gone, and that there is no patience with who does not notice. What it holds is in the
+	// port's memory.
+	hurry atomic.Bool
 }
 
 // Run keeps the worker alive until ctx ends, and returns when its process has.
@@ -108,7 +115,11 @@ func (b *builtin) live(ctx context.Context) (wait time.Duration, again bool) {
 // end has a process end.
 func (b *builtin) end(p *run) {
 	b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.State = ipc.WorkerStopping })
-	if !p.Stop(stopTimeout) {
+	patience := stopTimeout
+	if b.hurry.Load() {
+		patience = goneTimeout
+	}
+	if !p.Stop(patience) {
 		b.log.Error("worker does not end, the device's driver holds it", "worker", b.name, "pid", p.Pid)
 	}
 	b.note(p)
