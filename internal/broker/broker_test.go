@@ -117,13 +117,13 @@ func TestRights(t *testing.T) {
 	}{
 		{
 			who: tap, publish: []string{"serial.supervisor.status", "$JS.API.STREAM.INFO.SERIAL_HISTORY"},
-			subscribe: []string{"serial.*.rx", "serial.gps.sent", "serial.gps.state", "_INBOX.abc"},
+			subscribe: []string{"serial.*.rx", "serial.gps.sent", "serial.gps.state", "_INBOX.abc", "serial.>", "serial.gps.*"},
 			not: []string{
 				"serial.gps.tx", "serial.gps.request", "serial.gps.lease", "serial.gps.rx", "serial.gps.sent", "serial.gps.state", "serial.supervisor.reload", "anything",
 				"$JS.API.STREAM.DELETE.SERIAL_HISTORY", "$JS.API.STREAM.PURGE.SERIAL_HISTORY", "$JS.API.STREAM.UPDATE.SERIAL_HISTORY",
 				"$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.MSG.DELETE.SERIAL_HISTORY", "$SYS.REQ.SERVER.PING", "_INBOX_send.x",
 			},
-			deaf: []string{">", "serial.>", "*.gps.rx", "serial.gps.rx.again", "serial.gps.tx", "_INBOX_send.>", "_INBOX_gps_reader.>", "$SYS.>", "$JS.>"},
+			deaf: []string{">", "*.gps.rx", "serial.gps.rx.again", "serial.gps.tx", "_INBOX_send.>", "_INBOX_gps_reader.>", "$SYS.>", "$JS.>"},
 		},
 		{
 			who: send, publish: []string{"serial.gps.tx", "serial.echo.tx", "serial.gps.request", "serial.gps.lease"}, subscribe: []string{"serial.gps.rx"},

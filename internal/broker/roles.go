@@ -10,6 +10,8 @@ import (
 func (b *Broker) RoleGrant(role ipc.Role) Grant {
 	g := b.roleGrant(string(role), role, nil)
 	g.PublicInbox = true
+	// People ask for everything first, and get all that they may see.
+	g.Subscribe, g.Unheard = append(g.Subscribe, b.subjects.Root+".>"), b.subjects.Unwatched()
 	return g
 }
 

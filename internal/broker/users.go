@@ -32,6 +32,7 @@ type Grant struct {
 	Account   Account
 	Publish   []string // none: nothing
 	Subscribe []string // none: only its inbox
+	Unheard   []string // what does not come to it, though a wildcard in Subscribe matches
 	// PublicInbox lets stock clients, which know nothing of inbox prefixes, receive replies. Workers do without.
 	PublicInbox bool
 	// Answer lets the user publish one answer on the reply subject of a message it received.
@@ -138,6 +139,7 @@ func (g Grant) permissions() *server.Permissions {
 		Publish:   &server.SubjectPermission{Allow: append([]string{}, g.Publish...)},
 		Subscribe: &server.SubjectPermission{Allow: append([]string{g.inbox() + ".>"}, g.Subscribe...)},
 	}
+	p.Subscribe.Deny = g.Unheard
 	if g.PublicInbox {
 		p.Subscribe.Allow = append(p.Subscribe.Allow, "_INBOX.>")
 	}

@@ -66,6 +66,16 @@ func (s Subjects) WatchedOf(port string) []string {
 	return []string{s.Rx(port), s.Sent(port), s.State(port), s.Expired(port)}
 }
 
+// Unwatched lists, with wildcards, all subjects below the root that nobody may follow: what is asked for, with the tokens and
+// reply subjects in it, and what passes between the gateway's own processes.
+func (s Subjects) Unwatched() []string {
+	list := []string{s.Tx("*"), s.Request("*"), s.Lease("*"), s.Leased("*"), s.Control("*"), s.Status(), s.Worker("*", "*"), s.Root + "." + Supervisor + ".reload"}
+	for _, first := range s.Watched() {
+		list = append(list, s.Again(first))
+	}
+	return list
+}
+
 // Split takes a subject below the root apart: "serial.gps.rx" is port "gps", kind "rx".
 func (s Subjects) Split(subject string) (port, kind string, ok bool) {
 	rest, ok := strings.CutPrefix(subject, s.Root+".")
