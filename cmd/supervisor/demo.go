@@ -54,7 +54,7 @@ func demo(ctx context.Context, out io.Writer, stateDir string) (err error) {
 	}
 	conf.Log.Level = 4 // warnings: what is running is on stdout
 
-	log, closeLog := openLog(conf.Log)
+	log, _, closeLog := openLog(conf.Log)
 	defer closeLog()
 	running, stop := context.WithCancel(ctx)
 	defer stop()

@@ -13,21 +13,23 @@ import (
 	"github.com/serialvisor/serialvisor/internal/config"
 )
 
-func newLog(out io.Writer, c config.Log) *slog.Logger {
-	options := &slog.HandlerOptions{Level: c.Level}
+func newLog(out io.Writer, c config.Log, level slog.Leveler) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
 	if c.Format == "json" {
 		return slog.New(slog.NewJSONHandler(out, options))
 	}
 	return slog.New(slog.NewTextHandler(out, options))
 }
 
-// openLog is the log on standard error of a gateway that runs. close writes what is left, for which it takes a second at most.
+// openLog is the log on standard error of a gateway that runs. setLevel changes what is logged. close writes what is left, for which it takes a second at most.
 // A reader that has gone, or does not read, keeps nobody waiting.
-func openLog(c config.Log) (log *slog.Logger, close func()) {
+func openLog(c config.Log) (log *slog.Logger, setLevel func(slog.Level), close func()) {
 	// Without this the end of the reader would be ours. To ignore the signal would have workers inherit that.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	w := newLossyWriter(os.Stderr)
-	return newLog(w, c), func() { w.close(time.Second) }
+	level := new(slog.LevelVar)
+	level.Set(c.Level)
+	return newLog(w, c, level), level.Set, func() { w.close(time.Second) }
 }
 
 // lossyWriter writes lines without ever waiting for who reads them: what does not fit into its memory is left out, and counted.

@@ -14,9 +14,9 @@ func runCommand(p *places) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			log, closeLog := openLog(conf.Log)
+			log, setLevel, closeLog := openLog(conf.Log)
 			defer closeLog()
-			return supervisor.Run(c.Context(), conf, supervisor.Options{StateDir: p.stateDirOf(conf), Version: version, Log: log})
+			return supervisor.Run(c.Context(), conf, supervisor.Options{StateDir: p.stateDirOf(conf), Version: version, Log: log, SetLevel: setLevel})
 		},
 	}
 }

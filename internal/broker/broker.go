@@ -42,7 +42,9 @@ type Broker struct {
 
 	traffic, control *nats.Conn // the supervisor's own connections
 	js               jetstream.JetStream
-	plan             []stream // the streams of the queue
+	plan             atomic.Pointer[[]stream] // the streams of the queue
+	queues           atomic.Pointer[[]Queue]  // of the ports
+	history          atomic.Pointer[History]
 	store            store
 
 	bridges sync.WaitGroup // goroutines of local connections
@@ -60,6 +62,7 @@ var ErrListen = errors.New("the broker cannot listen")
 func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
 	b := &Broker{opts: opts, subjects: ipc.Subjects{Root: opts.Root}, users: map[string]Grant{}, handles: map[string]jetstream.Stream{}, log: newServerLog(opts.Log)}
 	b.store.state = ipc.StoreOK
+	b.history.Store(&opts.History)
 	traffic, control := b.ownUsers()
 	// The server reports an address in use through its log only, so it is tried first.
 	probe, err := net.Listen("tcp", opts.Listen)
@@ -105,7 +108,7 @@ func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
 	if b.js, err = jetstream.New(b.control); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
-	b.plan = planQueues(b.subjects, b.opts.Queues)
+	b.setPlan(opts.Queues, planQueues(b.subjects, opts.Queues))
 	if err := b.createStreams(ctx); err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ func (b *Broker) Backlog(ctx context.Context) (map[string]uint64, error) {
 	b.store.asked.RLock()
 	defer b.store.asked.RUnlock()
 	waiting := map[string]uint64{}
-	for _, planned := range b.plan {
+	for _, planned := range b.planned() {
 		s, err := b.handle(ctx, planned.name)
 		if err != nil {
 			return nil, err

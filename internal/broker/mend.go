@@ -106,7 +106,7 @@ func (b *Broker) restore(ctx context.Context) error {
 	if _, err := b.createHistory(ctx); err != nil {
 		return err
 	}
-	for _, s := range b.plan {
+	for _, s := range b.planned() {
 		if _, err := b.createQueue(ctx, s); err != nil {
 			return err
 		}
@@ -122,7 +122,7 @@ func (b *Broker) restore(ctx context.Context) error {
 // waitingInMemory counts the frames in queues in memory, by port.
 func (b *Broker) waitingInMemory(ctx context.Context) map[string]uint64 {
 	waiting := map[string]uint64{}
-	for _, s := range b.plan {
+	for _, s := range b.planned() {
 		if !s.limits.Memory {
 			continue
 		}

@@ -23,20 +23,24 @@ func (b *Broker) createQueues(ctx context.Context) (changed bool, err error) {
 	// Streams must not overlap, so ports leave their old streams first.
 	var moves []move
 	for _, old := range existing {
-		i := slices.IndexFunc(b.plan, func(s stream) bool { return s.name == old.Config.Name })
-		m := b.leaving(old, i)
+		i := slices.IndexFunc(b.planned(), func(s stream) bool { return s.name == old.Config.Name })
+		holds, err := b.subjectsIn(ctx, old.Config.Name)
+		if err != nil {
+			return false, err
+		}
+		m := b.leaving(old, i, holds)
 		if len(m.ports) == 0 && i >= 0 {
 			continue
 		}
 		changed = true
-		if err := b.narrow(ctx, old, m.ports); err != nil {
+		if err := b.narrow(ctx, old, m.ports, i >= 0); err != nil {
 			return false, err
 		}
 		if len(m.ports) > 0 {
 			moves = append(moves, m)
 		}
 	}
-	for _, s := range b.plan {
+	for _, s := range b.planned() {
 		created, err := b.createQueue(ctx, s)
 		if err != nil {
 			return false, err
@@ -48,14 +52,17 @@ func (b *Broker) createQueues(ctx context.Context) (changed bool, err error) {
 			return false, err
 		}
 	}
-	for _, s := range b.plan {
-		for _, port := range s.ports {
-			if _, err := b.RewindQueue(ctx, port); err != nil {
-				return false, err
-			}
+	return changed, nil
+}
+
+// rewindQueues makes the consumers of ports' queues.
+func (b *Broker) rewindQueues(ctx context.Context, ports []Queue) error {
+	for _, q := range ports {
+		if _, err := b.RewindQueue(ctx, q.Port); err != nil {
+			return err
 		}
 	}
-	return changed, nil
+	return nil
 }
 
 // move is what has to leave a stream: the subjects of some ports.
@@ -79,13 +86,27 @@ func (b *Broker) queueStreams(ctx context.Context) ([]*jetstream.StreamInfo, err
 	return found, nil
 }
 
-// leaving finds the configured ports with messages in old that the plan keeps in another stream. planned is old's place
-// in the plan, or negative.
-func (b *Broker) leaving(old *jetstream.StreamInfo, planned int) move {
+// subjectsIn counts the messages in a stream, by subject.
+func (b *Broker) subjectsIn(ctx context.Context, name string) (map[string]uint64, error) {
+	s, err := b.js.Stream(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", name, err)
+	}
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(">"))
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", name, err)
+	}
+	return info.State.Subjects, nil
+}
+
+// leaving finds the configured ports with messages in old, which holds some by subject, that the plan keeps in another stream.
+// planned is old's place in the plan, or negative.
+func (b *Broker) leaving(old *jetstream.StreamInfo, planned int, holds map[string]uint64) move {
 	m := move{from: old.Config.Name}
-	for _, q := range b.opts.Queues {
-		had := slices.Contains(old.Config.Subjects, b.subjects.Tx(q.Port))
-		stays := planned >= 0 && slices.Contains(b.plan[planned].ports, q.Port)
+	for _, q := range *b.queues.Load() {
+		// Of a port that was not configured for a while the stream has no subject any more.
+		had := slices.Contains(old.Config.Subjects, b.subjects.Tx(q.Port)) || holds[b.subjects.Tx(q.Port)] > 0
+		stays := planned >= 0 && slices.Contains(b.planned()[planned].ports, q.Port)
 		if had && !stays {
 			m.ports = append(m.ports, q.Port)
 		}
@@ -93,9 +114,9 @@ func (b *Broker) leaving(old *jetstream.StreamInfo, planned int) move {
 	return m
 }
 
-// narrow takes ports' subjects and consumers from a stream, without touching messages. A stream left without subjects
-// gets one that nobody may publish on.
-func (b *Broker) narrow(ctx context.Context, old *jetstream.StreamInfo, ports []string) error {
+// narrow takes ports' subjects and consumers from a stream, without touching messages. One left without subjects, or that the
+// plan does not have, gets one that nobody may publish on.
+func (b *Broker) narrow(ctx context.Context, old *jetstream.StreamInfo, ports []string, planned bool) error {
 	config := old.Config
 	for _, port := range ports {
 		if err := b.js.DeleteConsumer(ctx, config.Name, port); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
@@ -105,7 +126,7 @@ func (b *Broker) narrow(ctx context.Context, old *jetstream.StreamInfo, ports []
 	config.Subjects = slices.DeleteFunc(slices.Clone(config.Subjects), func(s string) bool {
 		return slices.ContainsFunc(ports, func(port string) bool { return s == b.subjects.Tx(port) })
 	})
-	if len(config.Subjects) == 0 {
+	if len(config.Subjects) == 0 || !planned {
 		config.Subjects = []string{retired(config.Name)}
 	}
 	if _, err := b.js.UpdateStream(ctx, config); err != nil {
@@ -170,7 +191,7 @@ func (b *Broker) moveMessages(ctx context.Context, m move) error {
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", m.from, err)
 	}
-	planned := slices.ContainsFunc(b.plan, func(s stream) bool { return s.name == m.from })
+	planned := slices.ContainsFunc(b.planned(), func(s stream) bool { return s.name == m.from })
 	if info.State.Msgs == 0 && !planned {
 		if err := b.js.DeleteStream(ctx, m.from); err != nil {
 			return fmt.Errorf("stream %s: %w", m.from, err)

@@ -44,7 +44,7 @@ func (b *Broker) roleGrant(name string, role ipc.Role, ports []string) Grant {
 	}
 	if role == ipc.RoleAdmin {
 		g.Publish = append(g.Publish, s.Root+"."+ipc.Supervisor+".>", "$SRV.>", "$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST")
-		for _, q := range b.plan {
+		for _, q := range b.planned() {
 			g.Publish = append(g.Publish, manageStream(q.name)...)
 		}
 	}

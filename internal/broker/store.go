@@ -187,7 +187,7 @@ func (b *Broker) onFiles() (list []streamOn) {
 	if h := b.opts.History; !h.Off && !h.Memory {
 		list = append(list, streamOn{Traffic, b.subjects.History()})
 	}
-	for _, s := range b.plan {
+	for _, s := range b.planned() {
 		if !s.limits.Memory {
 			list = append(list, streamOn{Control, s.name})
 		}

@@ -90,7 +90,7 @@ func planQueues(subjects ipc.Subjects, queues []Queue) []stream {
 }
 
 // storeLimit is what the server may store in all: the history, which is reserved, and ample room for queues.
-func (b *Broker) storeLimit() int64 { return max(b.opts.History.MaxBytes, 0) + 64<<30 }
+func (b *Broker) storeLimit() int64 { return max(b.history.Load().MaxBytes, 0) + 64<<30 }
 
 func (b *Broker) createStreams(ctx context.Context) error {
 	created, err := b.createHistory(ctx)
@@ -98,6 +98,9 @@ func (b *Broker) createStreams(ctx context.Context) error {
 		return err
 	}
 	moved, err := b.createQueues(ctx)
+	if err == nil {
+		err = b.rewindQueues(ctx, b.opts.Queues)
+	}
 	if err != nil {
 		return err
 	}
@@ -133,8 +136,8 @@ func (b *Broker) createHistory(ctx context.Context) (created bool, err error) {
 	config := jetstream.StreamConfig{
 		Name: name, Description: "what the ports received, sent and went through",
 		Subjects: b.subjects.Watched(), Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
-		MaxAge: b.opts.History.MaxAge, MaxBytes: b.opts.History.MaxBytes,
-		Duplicates: within(duplicates, b.opts.History.MaxAge), AllowDirect: true,
+		MaxAge: b.history.Load().MaxAge, MaxBytes: b.history.Load().MaxBytes,
+		Duplicates: within(duplicates, b.history.Load().MaxAge), AllowDirect: true,
 	}
 	// What is published again is stored as if it came on its first subject.
 	again := b.subjects.Again(b.opts.Root + ".*.*")
@@ -201,12 +204,12 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, config jetstream.
 
 // Target is the way to a port's device, for its writer and for readers that forward to it.
 func (b *Broker) Target(port string) ipc.Target {
-	for _, s := range b.plan {
+	for _, s := range b.planned() {
 		if slices.Contains(s.ports, port) {
 			return ipc.Target{Port: port, Stream: s.name, Consumer: port, MaxMessages: s.limits.MaxMessages, MaxAge: s.limits.MaxAge, MaxBytes: s.maxFrame}
 		}
 	}
-	for _, q := range b.opts.Queues {
+	for _, q := range *b.queues.Load() {
 		if q.Port == port {
 			return ipc.Target{Port: port, MaxBytes: q.MaxFrame}
 		}

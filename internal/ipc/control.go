@@ -38,3 +38,18 @@ const (
 	CodeBusy        = 503 // the port is closing, or too much waits
 	CodeTimeout     = 504 // the driver or the device has not answered, or it was not the request's turn
 )
+
+// ReloadRequest is the payload of a request on Subjects.Reload; it may be empty.
+type ReloadRequest struct {
+	DryRun bool `json:"dry_run,omitempty"` // say what would change, and change nothing
+}
+
+// ReloadReply says what a new config has changed: "port gps", "worker logger", or the key of a setting. What is not named was not
+// touched. A config with mistakes changes nothing, and is answered with an error.
+type ReloadReply struct {
+	Started     []string `json:"started"`
+	Stopped     []string `json:"stopped"`
+	Restarted   []string `json:"restarted"`
+	Changed     []string `json:"changed"`       // in place
+	AtNextStart []string `json:"at_next_start"` // when the supervisor starts again
+}

@@ -41,6 +41,38 @@ func (b *board) addWorker(name string, started time.Time) {
 	b.workers = append(b.workers, ipc.WorkerStatus{Name: name, State: ipc.WorkerStopped, Since: started})
 }
 
+// arrange puts ports and workers in the order of a gateway, and takes away what it does not have.
+func (b *board) arrange(g *gateway) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var ports []ipc.PortStatus
+	var workers, own []ipc.WorkerStatus
+	keep := func(list *[]ipc.WorkerStatus, name string) {
+		// The last one: one that begins anew was added behind its predecessor.
+		for _, w := range slices.Backward(b.workers) {
+			if w.Name == name {
+				*list = append(*list, w)
+				return
+			}
+		}
+	}
+	for _, p := range g.ports {
+		for _, s := range slices.Backward(b.ports) {
+			if s.Name == p.config.Name {
+				ports = append(ports, s)
+				break
+			}
+		}
+		keep(&workers, readerOf(p.config.Name))
+		keep(&workers, writerOf(p.config.Name))
+	}
+	for _, c := range g.workers {
+		keep(&own, c.config.Name)
+	}
+	b.ports, b.workers = ports, append(workers, own...)
+	b.tell()
+}
+
 // ready says whether a port is open and its workers run, or a worker runs.
 func (b *board) ready(name string) bool {
 	b.mu.Lock()
@@ -70,8 +102,11 @@ func (b *board) addPort(s ipc.PortStatus, started time.Time) {
 func (b *board) port(name string, change func(*ipc.PortStatus)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	i := slices.IndexFunc(b.ports, func(s ipc.PortStatus) bool { return s.Name == name })
-	change(&b.ports[i])
+	for i := range b.ports {
+		if b.ports[i].Name == name {
+			change(&b.ports[i])
+		}
+	}
 	b.tell()
 }
 
@@ -79,8 +114,11 @@ func (b *board) port(name string, change func(*ipc.PortStatus)) {
 func (b *board) worker(name string, change func(*ipc.WorkerStatus)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	i := slices.IndexFunc(b.workers, func(s ipc.WorkerStatus) bool { return s.Name == name })
-	change(&b.workers[i])
+	for i := range b.workers {
+		if b.workers[i].Name == name {
+			change(&b.workers[i])
+		}
+	}
 	b.tell()
 }
 
@@ -88,8 +126,11 @@ func (b *board) worker(name string, change func(*ipc.WorkerStatus)) {
 func (b *board) workerQuietly(name string, change func(*ipc.WorkerStatus)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	i := slices.IndexFunc(b.workers, func(s ipc.WorkerStatus) bool { return s.Name == name })
-	change(&b.workers[i])
+	for i := range b.workers {
+		if b.workers[i].Name == name {
+			change(&b.workers[i])
+		}
+	}
 }
 
 // workerStatus is what is noted of a worker.

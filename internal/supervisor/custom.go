@@ -27,6 +27,7 @@ type custom struct {
 	log      *slog.Logger
 	backoff  backoff
 	orders   *orders
+	unit     unit
 
 	wanted  bool   // it is to run
 	pending *order // that was followed as far as the end of a process; nil: none
@@ -72,7 +73,7 @@ func (c *custom) await(ctx context.Context, event <-chan struct{}) {
 
 // take begins to follow an order while there is no process.
 func (c *custom) take() {
-	if o := c.orders.take(); o != nil {
+	if o := c.orders.take(&c.config); o != nil {
 		c.wanted, c.pending = o.action != ipc.StopWorker, o
 		c.backoff.deaths = 0
 	}

@@ -163,7 +163,7 @@ func (l *life) watch(ctx context.Context) (innocent bool) {
 			l.halt()
 			return false
 		case <-l.orders.news:
-			o := l.orders.take()
+			o := l.orders.take(&l.config)
 			if o == nil {
 				continue
 			}

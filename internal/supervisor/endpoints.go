@@ -13,29 +13,29 @@ import (
 	"github.com/serialvisor/serialvisor/internal/ipc"
 )
 
-// serve answers requests to the supervisor, in both accounts, as a NATS micro service named serialvisor. The returned
-// function ends it.
-func (s *Supervisor) serve() (stop func(), err error) {
+// serve answers requests to the supervisor, in both accounts, as a NATS micro service named serialvisor, for the ports and
+// workers of a gateway. The returned function ends it.
+func (s *Supervisor) serve(g *gateway) (stop func(), err error) {
 	var services []micro.Service
 	stop = func() {
 		for _, service := range services {
 			_ = service.Stop() // fails if the connection is closed, and then it is stopped
 		}
-		for _, p := range s.ports {
-			p.lease.stop()
-		}
 	}
 	for _, nc := range []*nats.Conn{s.broker.Traffic(), s.broker.Control()} {
-		service, err := micro.AddService(nc, micro.Config{Name: "serialvisor", Version: s.options.Version, Description: "serial ports of " + s.config.Name})
+		service, err := micro.AddService(nc, micro.Config{Name: "serialvisor", Version: s.options.Version, Description: "serial ports of " + g.config.Name})
 		if err == nil {
 			services = append(services, service)
 			err = service.AddEndpoint("status", micro.HandlerFunc(s.answerStatus), micro.WithEndpointSubject(s.subjects.Status()))
 		}
 		if err == nil && nc == s.broker.Control() {
-			err = s.servePorts(service)
+			err = s.servePorts(service, g.ports)
 		}
 		if err == nil && nc == s.broker.Control() {
-			err = s.serveWorkers(service)
+			err = s.serveWorkers(service, g.workers)
+		}
+		if err == nil && nc == s.broker.Control() {
+			err = service.AddEndpoint("reload", micro.HandlerFunc(s.answerReload), micro.WithEndpointSubject(s.subjects.Reload()))
 		}
 		if err == nil {
 			err = nc.Flush() // until then the broker would say that nobody answers
@@ -50,8 +50,8 @@ func (s *Supervisor) serve() (stop func(), err error) {
 
 // servePorts adds endpoints for each port: one that does not exist has nobody who answers, and one whose driver takes
 // long keeps no other waiting.
-func (s *Supervisor) servePorts(service micro.Service) error {
-	for _, p := range s.ports {
+func (s *Supervisor) servePorts(service micro.Service, ports []*port) error {
+	for _, p := range ports {
 		for _, e := range []struct {
 			name, subject string
 			handler       micro.HandlerFunc
@@ -63,7 +63,6 @@ func (s *Supervisor) servePorts(service micro.Service) error {
 				return err
 			}
 		}
-		p.lease.resume()
 	}
 	return nil
 }
@@ -84,10 +83,11 @@ func (s *Supervisor) answerStatus(r micro.Request) {
 
 // status puts together what is known now. Nobody is asked who could keep it waiting for long.
 func (s *Supervisor) status() ipc.Status {
-	look(s.ports, s.queues.ask())
+	g := s.gateway()
+	look(g.ports, s.queues.ask())
 	ports, workers := s.board.read()
 	status := ipc.Status{
-		Name: s.config.Name, Version: s.options.Version, PID: os.Getpid(),
+		Name: g.config.Name, Version: s.options.Version, PID: os.Getpid(),
 		UptimeSeconds: time.Since(s.started).Seconds(), Broker: ipc.BrokerStatus{URL: s.broker.URL()},
 		Ports: ports, Workers: workers,
 	}
@@ -96,9 +96,13 @@ func (s *Supervisor) status() ipc.Status {
 		status.MetricsURL = s.metrics.URL()
 	}
 	waiting, _ := s.queues.known()
-	for i := range ports { // in the order of s.ports
-		p, r := &ports[i], s.ports[i].memory.ring
-		p.Rx, p.Lease = ipc.RxStatus(r.Rx()), s.ports[i].lease.status()
+	for i := range ports {
+		p, one := &ports[i], g.port(ports[i].Name)
+		if one == nil {
+			continue // it comes or goes in this moment
+		}
+		r := one.memory.ring
+		p.Rx, p.Lease = ipc.RxStatus(r.Rx()), one.lease.status()
 		tx := r.Tx()
 		p.Tx = ipc.TxStatus{Bytes: tx.Bytes, Frames: tx.Frames, Queued: waiting[p.Name], Expired: tx.Expired, LostHistory: tx.LostHistory}
 	}

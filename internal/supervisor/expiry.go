@@ -14,7 +14,7 @@ import (
 // those that it has in hand; expiry for all that wait, be the device away or just slow.
 type expiry struct {
 	broker *broker.Broker
-	ports  []*port
+	port   func(name string) *port // nil: it is not configured any more
 	log    *slog.Logger
 
 	seen    map[string]uint64 // by port: the last frame in its queue that was looked at
@@ -39,8 +39,8 @@ const (
 	expiryKept = 16 << 20
 )
 
-func newExpiry(b *broker.Broker, ports []*port, log *slog.Logger) *expiry {
-	return &expiry{broker: b, ports: ports, log: log, seen: map[string]uint64{}}
+func newExpiry(b *broker.Broker, port func(name string) *port, log *slog.Logger) *expiry {
+	return &expiry{broker: b, port: port, log: log, seen: map[string]uint64{}}
 }
 
 // Run looks at the queues until ctx ends.
@@ -75,11 +75,11 @@ func (e *expiry) look(ctx context.Context) error {
 		return err
 	}
 	for name := range backlog {
-		i := slices.IndexFunc(e.ports, func(p *port) bool { return p.config.Name == name })
-		if i < 0 {
+		p := e.port(name)
+		if p == nil {
 			continue // not configured any more: it waits until it is
 		}
-		if err := e.scan(ctx, e.ports[i]); err != nil {
+		if err := e.scan(ctx, p); err != nil {
 			return err
 		}
 	}

@@ -31,9 +31,9 @@ func (s *Supervisor) Snapshot() telemetry.Snapshot {
 	}
 	if s.broker.HistoryStream() != "" {
 		_, history := s.queues.known()
-		snapshot.History = &telemetry.History{HistoryFigures: history, MaxAge: s.config.History.MaxAge, MaxBytes: s.config.History.MaxBytes}
+		snapshot.History = &telemetry.History{HistoryFigures: history, MaxAge: s.gateway().config.History.MaxAge, MaxBytes: s.gateway().config.History.MaxBytes}
 	}
-	for _, p := range s.ports {
+	for _, p := range s.gateway().ports {
 		if t := s.broker.Target(p.config.Name); t.Stream != "" {
 			snapshot.QueueLimits[p.config.Name] = t.MaxMessages
 		}

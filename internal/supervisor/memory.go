@@ -57,3 +57,10 @@ func (m *memory) pending(targets int) bool {
 	n, err := m.rx.Waiting()
 	return err != nil || n > 0 || m.ring.Pending(targets)
 }
+
+// close frees all of it. Only when no worker runs, and nobody looks at the port any more.
+func (m *memory) close() {
+	m.rx.Close()
+	m.tx.Close()
+	_ = m.file.Close()
+}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/serialvisor/serialvisor/internal/config"
 	"github.com/serialvisor/serialvisor/internal/ipc"
 )
 
@@ -27,8 +28,17 @@ func (o *order) answer(err error) {
 type orders struct {
 	news chan struct{} // holds a value while there are any
 
-	mu   sync.Mutex // guards all below
-	list []*order   // oldest first
+	mu     sync.Mutex     // guards all below
+	list   []*order       // oldest first
+	config *config.Worker // to go on with; nil: as before
+}
+
+// adopt has the worker go on with another config, of which its process notices nothing.
+func (q *orders) adopt(w config.Worker) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.config = &w
+	q.tell()
 }
 
 func newOrders() *orders { return &orders{news: make(chan struct{}, 1)} }
@@ -47,10 +57,13 @@ func (q *orders) give(action string) (done <-chan error) {
 	return d
 }
 
-// take is the oldest order, or nil. It is called after news.
-func (q *orders) take() *order {
+// take is the oldest order, or nil. It is called after news. A new config is put in place of the old one.
+func (q *orders) take(old *config.Worker) *order {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.config != nil {
+		*old, q.config = *q.config, nil
+	}
 	if len(q.list) == 0 {
 		return nil
 	}
@@ -70,7 +83,7 @@ func (q *orders) tell() {
 }
 
 // orderLimit is how long an order may take to be followed; a worker may take its stop_timeout over ending.
-const orderLimit = time.Minute
+const orderLimit = 10 * time.Minute
 
 // handlers are those of all actions.
 func (c *custom) handlers() map[string]micro.HandlerFunc {
@@ -83,6 +96,7 @@ func (c *custom) handlers() map[string]micro.HandlerFunc {
 
 // answerOrder answers only to an inbox, as answerStatus does.
 func (c *custom) answerOrder(action string) micro.HandlerFunc {
+	name := c.config.Name // all else of it may change
 	return func(r micro.Request) {
 		if !strings.HasPrefix(r.Reply(), "_INBOX") {
 			return
@@ -90,17 +104,17 @@ func (c *custom) answerOrder(action string) micro.HandlerFunc {
 		var err error
 		select {
 		case err = <-c.orders.give(action):
-		case <-time.After(orderLimit + c.config.StopTimeout):
-			err = refuse(ipc.CodeTimeout, "worker %s: it takes long", c.config.Name)
+		case <-time.After(orderLimit):
+			err = refuse(ipc.CodeTimeout, "it takes long")
 		}
 		if err != nil {
-			err = r.Error("500", "worker "+c.config.Name+": "+err.Error(), nil)
+			err = r.Error("500", "worker "+name+": "+err.Error(), nil)
 		} else {
-			body, _ := json.Marshal(c.board.workerStatus(c.config.Name)) // of plain data
+			body, _ := json.Marshal(c.board.workerStatus(name)) // of plain data
 			err = r.Respond(body)
 		}
 		if err != nil {
-			c.log.Debug("an order was not answered", "worker", c.config.Name, "error", err)
+			c.log.Debug("an order was not answered", "worker", name, "error", err)
 		}
 	}
 }

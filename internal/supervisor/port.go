@@ -52,6 +52,8 @@ type port struct {
 	wake   chan struct{}        // holds a value when the device may have come
 	renew  chan struct{}        // holds a value when the writer is to be replaced
 
+	unit unit
+
 	telling    sync.Mutex // held while the state is changed or published; guards all below
 	lossTold   uint64     // what was last published of lostHistory
 	lossLogged time.Time

@@ -4,13 +4,13 @@ package supervisor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,37 +30,56 @@ type Options struct {
 	StateDir string
 	Version  string
 	Log      *slog.Logger
+	// SetLevel, if set, changes what is logged.
+	SetLevel func(slog.Level)
 	// Ready, if set, is called once when the broker answers and the ports are being opened.
 	Ready func(broker ipc.BrokerStatus)
 }
 
 // Supervisor is a running gateway.
 type Supervisor struct {
-	config   *config.Config
 	options  Options
 	log      *slog.Logger
 	subjects ipc.Subjects
 	started  time.Time
 	board    *board
+	spawner  *process.Spawner
+	hangups  *serialio.HangupWatcher
+	programs programs
+	family   string // what the marks of its workers' families begin with
 	broker   *broker.Broker
 	handover *handover
-	ports    []*port   // in the config's order
-	workers  []*custom // the user's own, in the config's order
 	queues   *queues
 	metrics  *telemetry.Server         // nil: none
 	round    atomic.Pointer[time.Time] // when watchLosses came round last
+	current  atomic.Pointer[gateway]
+	devices  chan struct{} // holds a value when other devices are to be watched
+
+	portsRun, workersRun sync.WaitGroup // of what runs of ports and workers
+
+	reloading sync.Mutex      // held while ports and workers are replaced; guards all below
+	life      context.Context // of workers
+	portsLife context.Context // of ports, which is longer
+	helping   context.Context // of what workers need still when they end; nil: not yet
+	ending    bool
+	serving   func() // ends the endpoints; nil: there are none
+	adopted   bool   // families of workers are seen to
+	helpers   errgroup.Group
 }
+
+// gateway is what the config makes at the moment.
+func (s *Supervisor) gateway() *gateway { return s.current.Load() }
 
 // Run runs a gateway until ctx ends, then stops everything in order. It must be called on the main goroutine, locked to
 // the main thread: workers are started from there, and would die with any other thread.
 func Run(ctx context.Context, c *config.Config, options Options) error {
 	s := &Supervisor{
-		config: c, options: options, log: options.Log, subjects: ipc.Subjects{Root: c.SubjectRoot}, started: time.Now(),
-		board: &board{},
+		options: options, log: options.Log, subjects: ipc.Subjects{Root: c.SubjectRoot}, started: time.Now(),
+		board: &board{}, spawner: process.NewSpawner(), devices: make(chan struct{}, 1),
 	}
 	leaveProcessors()
-	programs, err := findPrograms()
-	if err != nil {
+	var err error
+	if s.programs, err = findPrograms(); err != nil {
 		return err
 	}
 	folder, err := openFolder(options.StateDir)
@@ -68,14 +87,13 @@ func Run(ctx context.Context, c *config.Config, options Options) error {
 		return err
 	}
 	defer folder.close()
-	spawner := process.NewSpawner()
 	spawning, stopSpawning := context.WithCancel(context.Background())
 	var group errgroup.Group
 	group.Go(func() error {
 		defer stopSpawning() // after the last worker is gone
-		return s.run(ctx, folder, spawner, programs)
+		return s.run(ctx, c, folder)
 	})
-	return errors.Join(spawner.Run(spawning), group.Wait())
+	return errors.Join(s.spawner.Run(spawning), group.Wait())
 }
 
 // leaveProcessors leaves half of the machine's processors to the workers and to those who listen, which all wake up when a
@@ -86,20 +104,20 @@ func leaveProcessors() {
 	}
 }
 
-// run starts what there is in order, and stops it in the reverse order: ports with their workers, endpoints, broker.
-func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *process.Spawner, programs programs) (err error) {
-	hangups, err := serialio.NewHangupWatcher()
-	if err != nil {
+// run starts what there is in order, and stops it in the reverse order: workers of the user's own, ports with theirs, endpoints,
+// broker.
+func (s *Supervisor) run(ctx context.Context, c *config.Config, folder *folder) (err error) {
+	if s.hangups, err = serialio.NewHangupWatcher(); err != nil {
 		return err
 	}
-	if address := s.config.Metrics.Listen; address != "" {
+	if address := c.Metrics.Listen; address != "" {
 		if s.metrics, err = telemetry.Listen(address, s.log); err != nil {
 			return err
 		}
 		defer s.metrics.Close()
 		s.log.Info("metrics", "url", s.metrics.URL())
 	}
-	if s.broker, err = broker.Start(ctx, s.brokerOptions()); err != nil {
+	if s.broker, err = broker.Start(ctx, s.brokerOptions(c)); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -108,58 +126,108 @@ func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *process.S
 	defer s.broker.Shutdown()
 	s.handover = newHandover(s.log)
 	s.queues = &queues{broker: s.broker}
-	if err := s.preparePorts(spawner, hangups, programs); err != nil {
+	if s.family, err = folder.newFamily(); err != nil {
 		return err
 	}
-	family, err := folder.newFamily()
-	if err != nil {
+	g := &gateway{config: c}
+	for _, port := range c.Ports {
+		p, err := s.preparePort(port, c.Ports, nil)
+		if err != nil {
+			return err
+		}
+		g.ports = append(g.ports, p)
+	}
+	s.handover.finish()
+	for _, w := range c.Workers {
+		s.board.addWorker(w.Name, s.started)
+		g.workers = append(g.workers, s.prepareWorker(w, c.Ports))
+	}
+	s.current.Store(g)
+	if s.serving, err = s.serve(g); err != nil {
 		return err
 	}
-	s.prepareWorkers(spawner, family)
-	stopServing, err := s.serve()
-	if err != nil {
-		return err
-	}
-	defer stopServing()
+	defer s.stopServing()
 	if err := folder.writeCredentials(s.broker); err != nil {
 		return err
 	}
-	s.log.Info("ready", "name", s.config.Name, "broker", s.broker.URL(), "state_dir", folder.path, "ports", len(s.ports))
+	s.log.Info("ready", "name", c.Name, "broker", s.broker.URL(), "state_dir", folder.path, "ports", len(g.ports))
 	if s.options.Ready != nil {
 		s.options.Ready(ipc.BrokerStatus{URL: s.broker.URL(), Store: ipc.StoreOK})
 	}
-	stopping := context.AfterFunc(ctx, func() { s.log.Info("stopping") })
-	defer stopping()
-	// The user's workers end first: they may have a last word for their devices.
-	workersGone, running, err := s.runWorkers(ctx, spawner, programs.self, family)
-	if err != nil {
-		return err
-	}
-	defer workersGone()
+	return s.keep(ctx, g)
+}
+
+// keep runs all ports and workers until ctx ends.
+func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
+	running, end := context.WithCancel(context.WithoutCancel(ctx))
 	group, running := errgroup.WithContext(running)
-	group.Go(func() error { return hangups.Run(running) })
-	group.Go(func() error { return s.watchDevices(running) })
-	group.Go(func() error { return s.broker.Watch(running, s.storeMended) })
+	helping, stopHelping := context.WithCancel(context.WithoutCancel(ctx))
+	defer func() {
+		stopHelping()
+		_ = s.helpers.Wait() // they return nil
+	}()
+	s.reloading.Lock()
+	s.life, s.portsLife = ctx, running
+	for _, p := range g.ports {
+		s.startPort(running, p)
+	}
+	var err error
+	if len(g.workers) > 0 {
+		err = s.adoptFamilies(helping)
+	}
+	for _, c := range g.workers {
+		if err == nil {
+			s.startWorker(ctx, c)
+		}
+	}
+	s.reloading.Unlock()
 	begun := time.Now()
 	s.round.Store(&begun)
+	group.Go(func() error { return s.hangups.Run(running) })
+	group.Go(func() error { return s.watchDevices(running) })
+	group.Go(func() error { return s.broker.Watch(running, s.storeMended) })
 	group.Go(func() error { return s.watchLosses(running) })
-	group.Go(func() error { return newExpiry(s.broker, s.ports, s.log).Run(running) })
+	group.Go(func() error {
+		return newExpiry(s.broker, func(name string) *port { return s.gateway().port(name) }, s.log).Run(running)
+	})
+	group.Go(func() error { return s.followSignals(running, helping) })
 	if s.metrics != nil {
 		group.Go(func() error { return s.metrics.Run(running, s) })
 	}
-	for _, p := range s.ports {
-		group.Go(func() error { return p.line.Run(running) })
-		group.Go(func() error { return p.Run(running) })
+	select {
+	case <-ctx.Done():
+	case <-running.Done(): // one of them has failed
 	}
-	err = group.Wait()
+	s.log.Info("stopping")
+	s.reloading.Lock()
+	s.ending = true
+	s.reloading.Unlock()
+	if ctx.Err() == nil {
+		for _, c := range s.gateway().workers {
+			c.unit.halt()
+		}
+	}
+	// The user's workers end first: they may have a last word for their devices.
+	s.workersRun.Wait()
+	end()
+	s.portsRun.Wait()
+	err = errors.Join(err, group.Wait())
 	s.log.Info("stopped")
 	return err
+}
+
+// stopServing ends the endpoints.
+func (s *Supervisor) stopServing() {
+	s.serving()
+	for _, p := range s.gateway().ports {
+		p.lease.stop()
+	}
 }
 
 // storeMended has writers ask for frames again, as the store has forgotten that they had, and tells the history what it may
 // have missed.
 func (s *Supervisor) storeMended() {
-	for _, p := range s.ports {
+	for _, p := range s.gateway().ports {
 		p.renewWriter()
 		p.tellAgain()
 	}
@@ -168,74 +236,59 @@ func (s *Supervisor) storeMended() {
 // watchDevices has ports that wait for their device look again as soon as one may have come. Without it they still look
 // once in a while.
 func (s *Supervisor) watchDevices(ctx context.Context) error {
-	var paths []string
-	for _, p := range s.ports {
-		if p.config.Device != "" {
-			paths = append(paths, p.config.Device)
-		}
-	}
-	watcher, err := devices.NewWatcher(paths)
-	if err == nil {
-		err = watcher.Run(ctx, func() {
-			for _, p := range s.ports {
-				p.wakeUp()
+	for ctx.Err() == nil {
+		watching, stop := context.WithCancel(ctx)
+		var paths []string
+		for _, p := range s.gateway().ports {
+			if p.config.Device != "" {
+				paths = append(paths, p.config.Device)
 			}
-		})
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- watch(watching, paths, s.wakePorts) }() // waited for below
+		select {
+		case <-s.devices:
+			stop()
+			<-ended
+		case err := <-ended:
+			if err != nil {
+				s.log.Warn("devices that come back are noticed late", "error", err, "within", retryCap)
+				select {
+				case <-s.devices:
+				case <-ctx.Done():
+				}
+			}
+		}
+		stop()
 	}
+	return nil
+}
+
+// watch calls wake when a device may have come, until ctx ends.
+func watch(ctx context.Context, paths []string, wake func()) error {
+	watcher, err := devices.NewWatcher(paths)
 	if err != nil {
-		s.log.Warn("devices that come back are noticed late", "error", err, "within", retryCap)
+		return err
 	}
-	return nil
+	return watcher.Run(ctx, wake)
 }
 
-// preparePorts makes all ports, without touching a device.
-func (s *Supervisor) preparePorts(spawner *process.Spawner, hangups *serialio.HangupWatcher, programs programs) error {
-	txFramings := map[string]string{}
-	for _, c := range s.config.Ports {
-		txFramings[c.Name] = c.TxFraming.Type
+func (s *Supervisor) wakePorts() {
+	for _, p := range s.gateway().ports {
+		p.wakeUp()
 	}
-	for _, c := range s.config.Ports {
-		memory, err := s.handover.memory(c)
-		if err != nil {
-			return fmt.Errorf("port %s: %w", c.Name, err)
-		}
-		framing, err := json.Marshal(c.Framing)
-		if err != nil {
-			return fmt.Errorf("port %s: framing: %w", c.Name, err)
-		}
-		p := &port{
-			config: c, subjects: s.subjects, txFramings: txFramings, history: s.broker.HistoryStream(), broker: s.broker, spawner: spawner, hangups: hangups,
-			programs: programs, board: s.board, log: s.log, handover: s.handover, memory: memory, line: newLine(), wake: make(chan struct{}, 1),
-			renew: make(chan struct{}, 1),
-			lease: &lease{port: c.Name, ring: memory.ring, broker: s.broker, news: s.subjects.Leased(c.Name), log: s.log},
-		}
-		s.board.addPort(ipc.PortStatus{
-			Name: c.Name, Device: p.deviceName(), State: ipc.Closed, Line: c.Settings.Line.String(), Framing: framing,
-		}, s.started)
-		p.inherited, p.inheritedSession = s.handover.device(c, memory)
-		s.ports = append(s.ports, p)
-	}
-	s.handover.finish()
-	return nil
 }
 
-func (s *Supervisor) brokerOptions() broker.Options {
-	h := s.config.History
-	o := broker.Options{
-		Name: s.config.Name, Listen: s.config.Broker.Listen, StateDir: s.options.StateDir, Root: s.config.SubjectRoot, Log: s.log,
+func (s *Supervisor) brokerOptions(c *config.Config) broker.Options {
+	h := c.History
+	return broker.Options{
+		Name: c.Name, Listen: c.Broker.Listen, StateDir: s.options.StateDir, Root: c.SubjectRoot, Log: s.log,
 		History: broker.History{
 			Off: h.Storage == config.None, Memory: h.Storage == config.Memory, MaxAge: h.MaxAge, MaxBytes: h.MaxBytes,
 			Sync: h.Sync, SyncAlways: h.SyncAlways,
 		},
+		Queues: queuesOf(c.Ports), MaxFrame: longestFrame(c.Ports),
 	}
-	for _, p := range s.config.Ports {
-		o.Queues = append(o.Queues, broker.Queue{
-			Port: p.Name, Off: p.Queue.Storage == config.None, MaxFrame: p.TxFraming.MaxBytes,
-			Limits: broker.Limits{Memory: p.Queue.Storage == config.Memory, MaxMessages: p.Queue.MaxMessages, MaxAge: p.Queue.MaxAge},
-		})
-		o.MaxFrame = max(o.MaxFrame, p.Framing.MaxBytes, p.Framing.Bytes, p.TxFraming.MaxBytes)
-	}
-	return o
 }
 
 // programs are the paths of the worker programs.

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/nats-io/nats.go/micro"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/serialvisor/serialvisor/internal/config"
 	"github.com/serialvisor/serialvisor/internal/frame"
@@ -20,64 +19,51 @@ const GuardCommand = "guard"
 // Guard is what the program does for GuardCommand.
 func Guard(mark string) { process.Guard(mark) }
 
-// prepareWorkers makes all workers of the user's own, and starts none.
-func (s *Supervisor) prepareWorkers(spawner *process.Spawner, family string) {
-	for _, w := range s.config.Workers {
-		c := &custom{
-			config: w, subjects: s.subjects, broker: s.broker, spawner: spawner, family: family, board: s.board, log: s.log,
-			backoff: backoff{random: rand.Float64}, orders: newOrders(),
-		}
-		for _, p := range s.config.Ports {
-			if len(w.Ports) > 0 && !slices.Contains(w.Ports, p.Name) {
-				continue
-			}
-			c.ports = append(c.ports, stdio.Port{
-				Name: p.Name, Text: p.Framing.Type == frame.Line && p.TxFraming.Type == frame.Line, Most: p.TxFraming.MaxBytes,
-				Stored: p.Queue.Storage != config.None,
-			})
-		}
-		s.board.addWorker(w.Name, s.started)
-		s.workers = append(s.workers, c)
+// prepareWorker makes a worker of the user's own, with those of the gateway's ports that it may have to do with. It does not
+// start it.
+func (s *Supervisor) prepareWorker(w config.Worker, ports []config.Port) *custom {
+	return &custom{
+		config: w, ports: stdioPorts(w, ports), subjects: s.subjects, broker: s.broker, spawner: s.spawner, family: s.family, board: s.board,
+		log: s.log, backoff: backoff{random: rand.Float64}, orders: newOrders(),
 	}
 }
 
-// runWorkers runs the workers of the user's own until ctx ends. running ends after the last of them. gone waits for all that
-// was started.
-func (s *Supervisor) runWorkers(ctx context.Context, spawner *process.Spawner, self, family string) (gone func(), running context.Context, err error) {
-	running, end := context.WithCancel(context.WithoutCancel(ctx))
-	if len(s.workers) == 0 {
-		stop := context.AfterFunc(ctx, end)
-		return func() { stop(); end() }, running, nil
-	}
-	if err := spawner.AdoptStrays(); err != nil {
-		end()
-		return nil, nil, err
-	}
-	var workers, helpers errgroup.Group
-	for _, c := range s.workers {
-		workers.Go(func() error { return c.Run(ctx) })
-	}
-	helping, stopHelping := context.WithCancel(context.WithoutCancel(ctx))
-	helpers.Go(func() error { return spawner.ReapStrays(helping) })
-	helpers.Go(func() error { return spawner.KeepGuard(helping, self, GuardCommand, family, s.log) })
-	ended := make(chan struct{})
-	go func() { // waited for by gone
-		defer close(ended)
-		_ = workers.Wait() // Run returns nil
-		end()
-	}()
-	return func() {
-		<-ended
-		stopHelping()
-		if err := helpers.Wait(); err != nil {
-			s.log.Error("workers had no guard", "error", err)
+// stdioPorts are the ports that a worker may have to do with.
+func stdioPorts(w config.Worker, ports []config.Port) (list []stdio.Port) {
+	for _, p := range ports {
+		if len(w.Ports) > 0 && !slices.Contains(w.Ports, p.Name) {
+			continue
 		}
-	}, running, nil
+		list = append(list, stdio.Port{
+			Name: p.Name, Text: p.Framing.Type == frame.Line && p.TxFraming.Type == frame.Line, Most: p.TxFraming.MaxBytes,
+			Stored: p.Queue.Storage != config.None,
+		})
+	}
+	return list
+}
+
+// adoptFamilies begins to see to what workers of the user's own start, once there are any, until the supervisor ends.
+func (s *Supervisor) adoptFamilies(ctx context.Context) error {
+	if s.adopted {
+		return nil
+	}
+	if err := s.spawner.AdoptStrays(); err != nil {
+		return err
+	}
+	s.adopted = true
+	s.helpers.Go(func() error { return s.spawner.ReapStrays(ctx) })
+	s.helpers.Go(func() error {
+		if err := s.spawner.KeepGuard(ctx, s.programs.self, GuardCommand, s.family, s.log); err != nil {
+			s.log.Error("the families of workers have no guard", "error", err)
+		}
+		return nil
+	})
+	return nil
 }
 
 // serveWorkers adds the endpoints by which workers are started and stopped.
-func (s *Supervisor) serveWorkers(service micro.Service) error {
-	for _, c := range s.workers {
+func (s *Supervisor) serveWorkers(service micro.Service, workers []*custom) error {
+	for _, c := range workers {
 		for action, handler := range c.handlers() {
 			subject := micro.WithEndpointSubject(s.subjects.Worker(c.config.Name, action))
 			if err := service.AddEndpoint(action+"-"+c.config.Name, handler, subject); err != nil {
