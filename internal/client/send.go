@@ -97,6 +97,8 @@ func (c *Client) queue(ctx context.Context, port string, frame []byte, o SendOpt
 	switch e := ack.Error; {
 	case e == nil:
 		return ack.Sequence, ack.Stream != "none", nil
+	case toldByWriter(m.Header):
+		return 0, false, errors.New(e.Description) // it names the port, and says what became of the frame
 	case e.Code == errorQueueFull:
 		return 0, false, fmt.Errorf("the queue of port %s is full: %s; is its device there? see `supervisor status`", port, e.Description)
 	default:
@@ -104,12 +106,19 @@ func (c *Client) queue(ctx context.Context, port string, frame []byte, o SendOpt
 	}
 }
 
+// toldByWriter says whether an answer is a writer's that could have sent the frame, and not the refusal of what is wrong with
+// it.
+func toldByWriter(h nats.Header) bool {
+	code, err := strconv.Atoi(h.Get(ipc.HeaderErrorCode))
+	return err == nil && code >= ipc.CodeFailed
+}
+
 // whySilent explains that a queue has not answered. A frame may have been queued all the same, by a disk that is slow.
 func (c *Client) whySilent(ctx context.Context, port string, cause error) error {
 	if _, status, err := c.StatusJSON(ctx); err == nil && status.Broker.StoreError != "" {
 		return fmt.Errorf("port %s: its queue does not answer: the store does not take frames: %s", port, status.Broker.StoreError)
 	}
-	return fmt.Errorf("port %s: no answer from the queue: %w", port, cause)
+	return fmt.Errorf("port %s: no answer, so the frame may be sent all the same or not: %w", port, cause)
 }
 
 // whyNobody explains that nobody listens for frames to a port.
@@ -119,7 +128,11 @@ func (c *Client) whyNobody(ctx context.Context, port string) error {
 		return err
 	}
 	for _, p := range status.Ports {
-		if p.Name == port {
+		switch {
+		case p.Name != port:
+		case p.State == ipc.Open:
+			return fmt.Errorf("port %s: the frame was not sent: its writer does not run, or finishes a frame that the device does not take; see `supervisor status`", port)
+		default:
 			return fmt.Errorf("port %s has no queue and is %s: %s", port, p.State, p.Error)
 		}
 	}
