@@ -25,7 +25,7 @@ type Printer struct {
 	Out    io.Writer
 	Format Format
 	Colour bool // for a terminal: local time, arrows, colour
-	Width  int // of the longest port name, as far as it is known
+	Width  int  // of the longest port name, as far as it is known
 }
 
 // ANSI escape sequences, see console_codes(4).
