@@ -26,39 +26,21 @@ type SendOptions struct {
 
 // Send queues a frame for a port and returns when it is stored, or written.
 func (c *Client) Send(ctx context.Context, port string, frame []byte, o SendOptions) error {
-	var outcome chan *nats.Msg
-	if o.Wait {
-		// First, so that the news is not missed.
-		outcome = make(chan *nats.Msg, backlog)
-		for _, subject := range []string{c.Subjects.Sent(port), c.Subjects.Expired(port)} {
-			sub, err := c.nc.ChanSubscribe(subject, outcome)
-			if err != nil {
-				return fmt.Errorf("port %s: watch what is sent: %w", port, err)
-			}
-			defer func() { _ = sub.Unsubscribe() }()
-		}
+	if !o.Wait {
+		_, _, err := c.queue(ctx, port, frame, o)
+		return err
 	}
-	sequence, queued, err := c.queue(ctx, port, frame, o)
+	w, err := c.watchOutcome(ctx, port) // first, so that the news is not missed
 	if err != nil {
 		return err
 	}
-	if !o.Wait || !queued {
-		return nil // without a queue the answer came after the writing
+	defer w.stop()
+	sequence, queued, err := c.queue(ctx, port, frame, o)
+	if err != nil || !queued { // without a queue the answer came after the writing
+		return err
 	}
-	for {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("port %s: the frame is queued and not written yet: %w", port, ctx.Err())
-		case m := <-outcome:
-			if m.Header.Get(ipc.HeaderQueueSeq) != strconv.FormatUint(sequence, 10) {
-				continue
-			}
-			if _, kind, _ := c.Subjects.Split(m.Subject); kind == "expired" {
-				return fmt.Errorf("port %s: the frame was not sent: %s", port, m.Header.Get(ipc.HeaderReason))
-			}
-			return nil
-		}
-	}
+	w.sequence = sequence
+	return w.wait(ctx)
 }
 
 // queue hands a frame over and returns its place in the queue.
@@ -97,6 +79,8 @@ func (c *Client) queue(ctx context.Context, port string, frame []byte, o SendOpt
 	switch e := ack.Error; {
 	case e == nil:
 		return ack.Sequence, ack.Stream != "none", nil
+	case toldByWriter(m.Header):
+		return 0, false, errors.New(e.Description) // it names the port, and says what became of the frame
 	case e.Code == errorQueueFull:
 		return 0, false, fmt.Errorf("the queue of port %s is full: %s; is its device there? see `supervisor status`", port, e.Description)
 	default:
@@ -104,12 +88,19 @@ func (c *Client) queue(ctx context.Context, port string, frame []byte, o SendOpt
 	}
 }
 
+// toldByWriter says whether an answer is a writer's that could have sent the frame, and not the refusal of what is wrong with
+// it.
+func toldByWriter(h nats.Header) bool {
+	code, err := strconv.Atoi(h.Get(ipc.HeaderErrorCode))
+	return err == nil && code >= ipc.CodeFailed
+}
+
 // whySilent explains that a queue has not answered. A frame may have been queued all the same, by a disk that is slow.
 func (c *Client) whySilent(ctx context.Context, port string, cause error) error {
 	if _, status, err := c.StatusJSON(ctx); err == nil && status.Broker.StoreError != "" {
 		return fmt.Errorf("port %s: its queue does not answer: the store does not take frames: %s", port, status.Broker.StoreError)
 	}
-	return fmt.Errorf("port %s: no answer from the queue: %w", port, cause)
+	return fmt.Errorf("port %s: no answer, so the frame may be sent all the same or not: %w", port, cause)
 }
 
 // whyNobody explains that nobody listens for frames to a port.
@@ -119,7 +110,11 @@ func (c *Client) whyNobody(ctx context.Context, port string) error {
 		return err
 	}
 	for _, p := range status.Ports {
-		if p.Name == port {
+		switch {
+		case p.Name != port:
+		case p.State == ipc.Open:
+			return fmt.Errorf("port %s: the frame was not sent: its writer does not run, or finishes a frame that the device does not take; see `supervisor status`", port)
+		default:
 			return fmt.Errorf("port %s has no queue and is %s: %s", port, p.State, p.Error)
 		}
 	}

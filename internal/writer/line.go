@@ -19,12 +19,12 @@ const (
 	waitingBytes    = 16 << 20
 )
 
-// request is one that a client has made.
+// request is one that a client has made, or without terms a frame on tx.
 type request struct {
 	terms
 	m     *nats.Msg
 	stage atomic.Int32
-	timer *time.Timer // ends the stages in which it waits for others
+	timer *time.Timer // ends the stages in which it waits for others; nil: nothing does
 }
 
 // Stages of a request.
@@ -38,9 +38,18 @@ const (
 // enter moves a request from one stage to another, unless its time is over.
 func (r *request) enter(from, to int32) bool { return r.stage.CompareAndSwap(from, to) }
 
+// end says whether a request is still to be answered, which is to be done then.
+func (r *request) end() bool {
+	if r.timer != nil {
+		r.timer.Stop()
+	}
+	return r.stage.Swap(over) != over
+}
+
 // line is where requests wait for their turn, in order of arrival.
 type line struct {
-	arrived chan struct{} // holds a token after one has come
+	most, mostBytes int
+	arrived         chan struct{} // holds a token after one has come
 
 	mu      sync.Mutex // guards all below
 	waiting []*request
@@ -48,7 +57,9 @@ type line struct {
 	closed  bool // nobody may wait any more
 }
 
-func newLine() *line { return &line{arrived: make(chan struct{}, 1)} }
+func newLine(most, mostBytes int) *line {
+	return &line{most: most, mostBytes: mostBytes, arrived: make(chan struct{}, 1)}
+}
 
 // add has a request wait, or says why it cannot.
 func (l *line) add(r *request) (refusal string) {
@@ -57,8 +68,8 @@ func (l *line) add(r *request) (refusal string) {
 	switch n := len(l.waiting); {
 	case l.closed:
 		return "the port is closing"
-	case n == waitingRequests, n > 0 && l.bytes+len(r.m.Data) > waitingBytes:
-		return fmt.Sprintf("%d requests wait already", n)
+	case n == l.most, n > 0 && l.bytes+len(r.m.Data) > l.mostBytes:
+		return fmt.Sprintf("%d others wait already", n)
 	}
 	l.waiting = append(l.waiting, r)
 	l.bytes += len(r.m.Data)
@@ -122,6 +133,11 @@ func (w *writer) refuseRequests(ctx context.Context) error {
 	for _, r := range w.line.close() {
 		w.give(r, ipc.CodeBusy, nil, "nothing was written: the port is closing")
 	}
+	if w.direct != nil {
+		for _, r := range w.direct.close() {
+			w.refuseDirect(r, ipc.CodeBusy, "the frame was not sent: the port is closing")
+		}
+	}
 	// What the broker has sent before it knows is here with its answer to the flush.
 	_ = w.requests.Drain() // fails without a connection, and then nobody is answered
 	return w.control.FlushWithContext(ctx)
@@ -156,16 +172,16 @@ func (w *writer) late(r *request) {
 	}
 }
 
-// serveRequests serves one after the other until ctx ends.
-func (w *writer) serveRequests(ctx context.Context) error {
+// serve serves one after the other until ctx ends.
+func (l *line) serve(ctx context.Context, one func(*request)) error {
 	for {
-		for r := w.line.next(); r != nil; r = w.line.next() {
-			w.serve(r)
+		for r := l.next(); r != nil; r = l.next() {
+			one(r)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-w.line.arrived:
+		case <-l.arrived:
 		}
 	}
 }

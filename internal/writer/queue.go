@@ -2,13 +2,12 @@ package writer
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/serialvisor/serialvisor/internal/frame"
 	"github.com/serialvisor/serialvisor/internal/ipc"
@@ -19,9 +18,9 @@ import (
 const prefetch = 256
 
 // consume begins to take frames, from the queue or straight from senders. stop ends it.
-func (w *writer) consume(ctx context.Context) (stop func(), err error) {
+func (w *writer) consume(ctx, background context.Context, helpers *errgroup.Group) (stop func(), err error) {
 	if w.Spec.Queue.Stream == "" {
-		return w.listen()
+		return w.listen(background, helpers)
 	}
 	js, err := jetstream.New(w.control)
 	if err != nil {
@@ -132,74 +131,4 @@ func (w *writer) frameOf(kind ring.Kind, seq uint64, h nats.Header, payload []by
 		return f, fmt.Sprintf("it has %d bytes on the line, for which there is no room", len(f.Wire))
 	}
 	return f, ""
-}
-
-// listen takes frames from senders over plain NATS. A sender with a reply subject learns when its frame was written, in
-// the form of a stream's PubAck, whose sequence is the one in Serial-Queue-Seq.
-func (w *writer) listen() (stop func(), err error) {
-	sub, err := w.control.Subscribe(w.Subjects.Tx(w.Spec.Port), func(m *nats.Msg) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if w.stopped {
-			w.refuse(m, ipc.CodeBusy, fmt.Sprintf("port %s is closing", w.Spec.Port))
-			return
-		}
-		f, refusal := w.frameOf(ring.Direct, w.tx.Frames()+1, m.Header, m.Data)
-		if refusal != "" {
-			w.refuse(m, ipc.CodeBadRequest, fmt.Sprintf("port %s: the frame was not sent: %s", w.Spec.Port, refusal))
-			return
-		}
-		if !w.quietOver() {
-			w.refuse(m, ipc.CodeBusy, fmt.Sprintf("port %s is closing", w.Spec.Port))
-			return
-		}
-		if lease, leased := w.leasedToOther(m.Header); leased {
-			w.refuse(m, ipc.CodeLeased, fmt.Sprintf("port %s: the frame was not sent: %s", w.Spec.Port, ipc.HeldBy(lease.Holder, lease.Left())))
-			return
-		}
-		if err := w.write(f); err != nil {
-			w.refuse(m, ipc.CodeBusy, fmt.Sprintf("port %s: the frame was not written: %v", w.Spec.Port, err))
-			return
-		}
-		w.tellDirect(f)
-		w.answer(m, nil, pubAck{Stream: "none", Sequence: f.Seq})
-	})
-	if err != nil {
-		return nil, fmt.Errorf("listen for frames: %w", err)
-	}
-	if err := w.control.Flush(); err != nil {
-		return nil, fmt.Errorf("listen for frames: %w", err)
-	}
-	return func() { _ = sub.Unsubscribe() }, nil
-}
-
-// pubAck has the shape of JetStream's PubAck, so that a sender need not know whether a port has a queue.
-type pubAck struct {
-	Stream   string    `json:"stream"`
-	Sequence uint64    `json:"seq"`
-	Error    *ackError `json:"error,omitempty"`
-}
-
-type ackError struct {
-	Code        int    `json:"code"`
-	Description string `json:"description"`
-}
-
-func (w *writer) refuse(m *nats.Msg, code int, reason string) {
-	if m.Reply == "" {
-		w.Log.Warn("a frame was not sent", "bytes", len(m.Data), "reason", reason)
-	}
-	w.answer(m, nats.Header{
-		ipc.HeaderErrorCode: {strconv.Itoa(code)}, ipc.HeaderError: {oneLine(reason)},
-	}, pubAck{Error: &ackError{code, reason}})
-}
-
-// answer replies to a sender.
-func (w *writer) answer(m *nats.Msg, header nats.Header, a pubAck) {
-	body, err := json.Marshal(a)
-	if err != nil {
-		w.Log.Debug("a sender was not answered", "error", err)
-		return
-	}
-	w.reply(&nats.Msg{Subject: m.Reply, Header: header, Data: body})
 }

@@ -85,8 +85,7 @@ func (w *writer) serve(r *request) {
 
 // give answers a request that is being served; code 0 says that all is well.
 func (w *writer) give(r *request, code int, answer []byte, format string, args ...any) {
-	r.timer.Stop()
-	if r.stage.Swap(over) == over {
+	if !r.end() {
 		return
 	}
 	if code != 0 {

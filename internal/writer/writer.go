@@ -36,6 +36,7 @@ type writer struct {
 	control  *nats.Conn  // where frames and requests come from
 	replies  worker.Cork // of control
 	line     *line       // of requests
+	direct   *line       // of frames that come from no queue; nil: they come from one
 	requests *nats.Subscription
 	traffic  *nats.Conn         // where is told what became of them
 	cork     worker.Cork        // of traffic
@@ -58,7 +59,7 @@ type writer struct {
 // Run writes queued frames until ctx ends or the device is gone, which is an error. Before it returns it finishes the
 // frame in hand, for which it takes at most worker.Grace; frames that it did not finish stay in the queue.
 func Run(ctx context.Context, w *worker.Worker) error {
-	wr := &writer{Worker: w, gone: make(chan struct{}), stopping: ctx.Done(), line: newLine()}
+	wr := &writer{Worker: w, gone: make(chan struct{}), stopping: ctx.Done(), line: newLine(waitingRequests, waitingBytes)}
 	if err := wr.run(ctx); err != nil {
 		return fmt.Errorf("port %s: %w", w.Spec.Port, err)
 	}
@@ -85,7 +86,7 @@ func (w *writer) run(ctx context.Context) error {
 	if err := w.resume(); err != nil {
 		return err
 	}
-	stop, err := w.consume(ctx)
+	stop, err := w.consume(ctx, background, helpers)
 	if err != nil {
 		return err
 	}
@@ -93,7 +94,7 @@ func (w *writer) run(ctx context.Context) error {
 	if err := w.listenForRequests(); err != nil {
 		return err
 	}
-	helpers.Go(func() error { return w.serveRequests(background) })
+	helpers.Go(func() error { return w.line.serve(background, w.serve) })
 	awake := context.AfterFunc(ctx, w.Bell.Ring) // ends the wait for an answer
 	defer awake()
 	if err := w.Ready(); err != nil {
