@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -53,6 +55,7 @@ func (b *Broker) Store() (state ipc.StoreState, problem string) {
 type verdict struct {
 	state   ipc.StoreState
 	problem string
+	remedy  string // empty: the usual one
 	mended  bool
 }
 
@@ -105,7 +108,7 @@ func (b *Broker) note(v verdict) {
 		b.opts.Log.Info("history and queues store again", "folder", b.storeDir())
 	default:
 		b.opts.Log.Error("history and queues do not store; live traffic goes on", "store", string(v.state), "folder", b.storeDir(), "error", v.problem,
-			"remedy", remedies[v.state])
+			"remedy", cmp.Or(v.remedy, remedies[v.state]))
 	}
 }
 
@@ -117,6 +120,7 @@ var remedies = map[ipc.StoreState]string{
 
 // attempts are those to mend the store.
 type attempts struct {
+	gone bool      // files of the store were missing at the last look
 	last time.Time // when it was mended, or that was tried
 	wait time.Duration
 }
@@ -136,6 +140,10 @@ func (a *attempts) begin(now time.Time) {
 
 // look asks how the store is and mends it if that may help. A disk that hangs keeps it waiting.
 func (b *Broker) look(ctx context.Context, a *attempts) verdict {
+	if gone := b.gone(); len(gone) > 0 {
+		return b.lookForGone(ctx, a, gone)
+	}
+	a.gone = false
 	problem := b.storeProblem()
 	if problem == "" {
 		return verdict{state: ipc.StoreOK}
@@ -150,7 +158,7 @@ func (b *Broker) look(ctx context.Context, a *attempts) verdict {
 	}
 	if now := time.Now(); a.due(now) {
 		a.begin(now)
-		if err := b.mend(ctx); err != nil {
+		if err := b.mend(ctx, nil); err != nil {
 			v.problem = fmt.Sprintf("%s; start it again: %v", problem, err)
 			return v
 		}
@@ -208,6 +216,22 @@ const (
 	roomTried = 1 << 20
 )
 
+// littleRoom is an error like unix.ENOSPC, before the disk is quite full.
+type littleRoom string
+
+func (e littleRoom) Error() string { return string(e) }
+
+// Is implements what package errors looks for.
+func (e littleRoom) Is(target error) bool { return target == unix.ENOSPC }
+
+// orFull adds to an error that the disk is full, if it is: the server does not say why it cannot create a stream.
+func (b *Broker) orFull(err error) error {
+	if room := b.room(); errors.Is(room, unix.ENOSPC) || errors.Is(room, unix.EDQUOT) {
+		return fmt.Errorf("%w: %w", err, room)
+	}
+	return err
+}
+
 // room returns an error if the store's folder has no room or cannot be written.
 func (b *Broker) room() error {
 	dir := b.storeDir()
@@ -216,7 +240,7 @@ func (b *Broker) room() error {
 		return fmt.Errorf("look for room in %s: %w", dir, err)
 	}
 	if free := fs.Bavail * uint64(fs.Bsize); free < roomNeeded {
-		return fmt.Errorf("%d KiB are free of %d", free>>10, fs.Blocks*uint64(fs.Bsize)>>10)
+		return littleRoom(fmt.Sprintf("%d KiB are free of %d", free>>10, fs.Blocks*uint64(fs.Bsize)>>10))
 	}
 	f, err := os.CreateTemp(dir, "room-")
 	if err != nil {

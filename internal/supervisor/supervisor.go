@@ -54,6 +54,10 @@ type Supervisor struct {
 	round    atomic.Pointer[time.Time] // when watchLosses came round last
 	current  atomic.Pointer[gateway]
 	devices  chan struct{} // holds a value when other devices are to be watched
+	folder   *folder
+	late     context.Context // ends when a stop has no time left for more
+	beLate   func()          // ends late
+	overdue  func()          // ends the supervisor although something hangs
 
 	portsRun, workersRun sync.WaitGroup // of what runs of ports and workers
 
@@ -84,17 +88,38 @@ func Run(ctx context.Context, c *config.Config, options Options) error {
 	}
 	folder, err := openFolder(options.StateDir)
 	if err != nil {
-		return err
+		return orFull(options.StateDir, err)
 	}
-	defer folder.close()
 	spawning, stopSpawning := context.WithCancel(context.Background())
-	var group errgroup.Group
-	group.Go(func() error {
+	s.late, s.beLate = context.WithCancel(context.Background())
+	s.overdue = stopSpawning
+	ended := make(chan error, 1)
+	go func() { // waited for below, unless a disk or a driver holds it in the kernel
 		defer stopSpawning() // after the last worker is gone
-		return s.run(ctx, c, folder)
-	})
-	return errors.Join(s.spawner.Run(spawning), group.Wait())
+		defer folder.close()
+		s.folder = folder
+		ended <- s.run(ctx, c)
+	}()
+	if err := s.spawner.Run(spawning); err != nil {
+		return errors.Join(err, <-ended)
+	}
+	select {
+	case err := <-ended:
+		return orFull(folder.path, err)
+	default:
+	}
+	if state, problem := s.broker.Store(); state != ipc.StoreOK {
+		return fmt.Errorf("not all could be closed within %s: %s", stopLimit, problem)
+	}
+	return fmt.Errorf("not all could be closed within %s: the disk under %s, or the driver of a device, does not answer", stopLimit, options.StateDir)
 }
+
+const (
+	// stopLate is how long after the end of the user's workers what is left to be published is given up and counted.
+	stopLate = 4 * time.Second
+	// stopLimit is when the supervisor ends whatever still hangs.
+	stopLimit = 4700 * time.Millisecond
+)
 
 // leaveProcessors leaves half of the machine's processors to the workers and to those who listen, which all wake up when a
 // frame passes: a broker that spreads over all of them comes in their way, and a frame takes a tenth longer.
@@ -106,7 +131,7 @@ func leaveProcessors() {
 
 // run starts what there is in order, and stops it in the reverse order: workers of the user's own, ports with theirs, endpoints,
 // broker.
-func (s *Supervisor) run(ctx context.Context, c *config.Config, folder *folder) (err error) {
+func (s *Supervisor) run(ctx context.Context, c *config.Config) (err error) {
 	if s.hangups, err = serialio.NewHangupWatcher(); err != nil {
 		return err
 	}
@@ -126,7 +151,7 @@ func (s *Supervisor) run(ctx context.Context, c *config.Config, folder *folder) 
 	defer s.broker.Shutdown()
 	s.handover = newHandover(s.log)
 	s.queues = &queues{broker: s.broker}
-	if s.family, err = folder.newFamily(); err != nil {
+	if s.family, err = s.folder.newFamily(); err != nil {
 		return err
 	}
 	g := &gateway{config: c}
@@ -147,10 +172,10 @@ func (s *Supervisor) run(ctx context.Context, c *config.Config, folder *folder) 
 		return err
 	}
 	defer s.stopServing()
-	if err := folder.writeCredentials(s.broker); err != nil {
+	if err := s.folder.writeCredentials(s.broker); err != nil {
 		return err
 	}
-	s.log.Info("ready", "name", c.Name, "broker", s.broker.URL(), "state_dir", folder.path, "ports", len(g.ports))
+	s.log.Info("ready", "name", c.Name, "broker", s.broker.URL(), "state_dir", s.folder.path, "ports", len(g.ports))
 	if s.options.Ready != nil {
 		s.options.Ready(ipc.BrokerStatus{URL: s.broker.URL(), Store: ipc.StoreOK})
 	}
@@ -181,6 +206,8 @@ func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
 		}
 	}
 	s.reloading.Unlock()
+	stop := context.AfterFunc(running, s.boundStop)
+	defer stop()
 	begun := time.Now()
 	s.round.Store(&begun)
 	group.Go(func() error { return s.hangups.Run(running) })
@@ -224,9 +251,18 @@ func (s *Supervisor) stopServing() {
 	}
 }
 
+// boundStop sees to it that a stop which begins now ends in time, whatever hangs.
+func (s *Supervisor) boundStop() {
+	time.AfterFunc(stopLate, s.beLate)
+	time.AfterFunc(stopLimit, s.overdue)
+}
+
 // storeMended has writers ask for frames again, as the store has forgotten that they had, and tells the history what it may
-// have missed.
+// have missed. The store may have been deleted with all of the state folder.
 func (s *Supervisor) storeMended() {
+	if err := s.folder.restore(); err != nil {
+		s.log.Error("the state folder was deleted: programs that are started now find no credentials in it", "error", err, "remedy", "restart the supervisor")
+	}
 	for _, p := range s.gateway().ports {
 		p.renewWriter()
 		p.tellAgain()
