@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 bad=0
 fail() { echo "check: $1" >&2; bad=1; }
 
-unformatted=$(gofmt -l cmd internal scripts)
+unformatted=$(gofmt -l cmd examples internal scripts worker)
 [ -z "$unformatted" ] || fail "gofmt would change: $unformatted"
 
 go vet ./...
@@ -42,6 +42,8 @@ declare -A may=(
   [cmd/reader]="internal/reader internal/worker"
   [cmd/writer]="internal/writer internal/worker"
   [cmd/supervisor]="internal/supervisor internal/client internal/capture internal/config internal/simulator internal/devices internal/doctor internal/serialio internal/ipc internal/frame"
+  [worker]="internal/ipc"
+  [examples/alarm]="worker"
   [scripts/bench]="internal/ipc internal/simulator"
   [scripts/chaos]="internal/ipc internal/servicemanager internal/simulator"
   [scripts/hwtest/order]=""
@@ -65,7 +67,7 @@ while read -r lines file; do
 done < <(git ls-files -co --exclude-standard '*.go' | xargs wc -l)
 
 if shellcheck=$(command -v shellcheck); then
-  "$shellcheck" scripts/*.sh scripts/hwtest/init .ci/run
+  "$shellcheck" scripts/*.sh examples/*.sh scripts/hwtest/init .ci/run
 else
   echo "check: shell scripts were not checked: apt-get install shellcheck" >&2
 fi
