@@ -16,6 +16,7 @@ import (
 
 func controlCommand(p *places) *cobra.Command {
 	var asJSON bool
+	var token string
 	c := &cobra.Command{
 		ValidArgsFunction: completePorts(p),
 		Use:               "control PORT [KEY[=VALUE]...]", Short: "Change or show how a port's line stands", Args: rangeArgs(1, 100),
@@ -38,7 +39,7 @@ func controlCommand(p *places) *cobra.Command {
 				return err
 			}
 			defer supervisor.Close()
-			reply, err := supervisor.Control(c.Context(), args[0], changes)
+			reply, err := supervisor.Control(c.Context(), args[0], changes, token)
 			if err != nil {
 				return err
 			}
@@ -51,6 +52,7 @@ func controlCommand(p *places) *cobra.Command {
 			return writeLine(c.OutOrStdout(), reply, changes, shown)
 		},
 	}
+	leaseFlag(c, &token)
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
 	return c
 }

@@ -100,7 +100,7 @@ func exportTo(ctx context.Context, supervisor *client.Client, out io.Writer, por
 		return 0, err
 	}
 	astray, err := supervisor.Export(ctx, client.ExportOptions{Port: port, Since: f.since}, func(r capture.Record) error {
-		if r.Kind == capture.Rx || r.Kind == capture.Sent {
+		if r.Kind == capture.Rx || r.Kind == capture.Sent && capture.Format(f.format) != capture.Raw {
 			frames++
 		}
 		return w.Write(r)

@@ -59,7 +59,13 @@ func lease(ctx context.Context, place client.Place, out io.Writer, port, holder 
 	keeping, stop := context.WithCancel(ctx)
 	defer stop()
 	lost := make(chan error, 1)
-	go func() { lost <- held.Keep(keeping) }() // waited for below
+	go func() { // waited for below
+		err := held.Keep(keeping)
+		if err != nil && len(command) > 0 {
+			fmt.Fprintf(os.Stderr, "supervisor: the lease is lost, and others may write, while the command runs: %v\n", err)
+		}
+		lost <- err
+	}()
 	if len(command) == 0 {
 		fmt.Fprintf(os.Stderr, "supervisor: port %s is leased until Ctrl-C; in another terminal, before supervisor send or request:\n", port)
 		if _, err = fmt.Fprintf(out, "export %s=%s\n", client.EnvLease, held.Token); err == nil {
@@ -72,8 +78,11 @@ func lease(ctx context.Context, place client.Place, out io.Writer, port, holder 
 		}
 		stop()
 		if gone := <-lost; gone != nil {
+			return errors.Join(err, errLeaseLost)
+		}
+		if gone := held.Held(context.WithoutCancel(ctx)); gone != nil {
 			fmt.Fprintf(os.Stderr, "supervisor: the lease was lost while the command ran: %v\n", gone)
-			return errors.Join(err, gone)
+			return errors.Join(err, errLeaseLost)
 		}
 	}
 	if ended := held.Release(context.WithoutCancel(ctx)); err == nil {
@@ -81,6 +90,8 @@ func lease(ctx context.Context, place client.Place, out io.Writer, port, holder 
 	}
 	return err
 }
+
+var errLeaseLost = errors.New("the command did not have the port for itself to its end")
 
 // patienceWithCommand is how long a command may take to end after SIGTERM.
 const patienceWithCommand = 5 * time.Second

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -86,7 +87,12 @@ func root() *cobra.Command {
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		if before, _, wrong := strings.Cut(err.Error(), ": time: "); wrong {
+			return usagef("%s: write a number and a unit, such as 50ms, 2s, 10m or 24h", before)
+		}
+		return usageError{err}
+	})
 	p := &places{}
 	c.PersistentFlags().StringVar(&p.config, "config", "", "configuration `FILE` (default ./serialvisor.yaml, then /etc/serialvisor/serialvisor.yaml)")
 	c.PersistentFlags().StringVar(&p.stateDir, "state-dir", "", "state `FOLDER` (default: state_dir of the config, else a system folder)")

@@ -56,5 +56,5 @@ func (p *places) running() client.Place {
 	if p.stateDir == "" {
 		c, _ = p.load()
 	}
-	return client.Place{StateDir: p.stateDirOf(c), Environ: p.stateDir == ""}
+	return client.Place{StateDir: p.stateDirOf(c), Environ: p.stateDir == "" && p.config == ""}
 }

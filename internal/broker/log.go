@@ -33,7 +33,7 @@ func (l *serverLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(f
 // Warnf implements server.Logger.
 func (l *serverLog) Warnf(format string, v ...any) {
 	text := fmt.Sprintf(format, v...)
-	if l.quiet.Load() || isFull(text) {
+	if l.quiet.Load() || isFull(text) || isRecovery(text) {
 		l.log.Debug(text)
 		return
 	}
@@ -66,3 +66,9 @@ func (l *serverLog) Debugf(format string, v ...any) { l.log.Debug(fmt.Sprintf(fo
 
 // Tracef implements server.Logger.
 func (l *serverLog) Tracef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
+
+// isRecovery knows what the server says when it reads a store anew that was not closed, or whose index is older than it is. It
+// reads like damage and is none: what is missing would be said otherwise.
+func isRecovery(text string) bool {
+	return strings.Contains(text, "Filestore [") || strings.Contains(text, "TTL state is outdated") || strings.Contains(text, "Recovering stream state from index")
+}

@@ -34,7 +34,7 @@ type Record struct {
 
 // line is what was on the line.
 func (r Record) line() []byte {
-	if r.Kind == Sent {
+	if r.Kind == Sent || r.Kind == Expired { // or was to be there
 		return r.Payload
 	}
 	return r.Wire

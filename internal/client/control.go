@@ -19,14 +19,19 @@ const controlAnswerLimit = 15 * time.Second
 
 // Control asks for changes of a port's line, by keys and values as in ipc.ControlReply and ipc.ControlDTR …, and returns
 // how it stands then. Without any it only asks that. A request that is refused has changed nothing.
-func (c *Client) Control(ctx context.Context, port string, changes map[string]string) (reply ipc.ControlReply, err error) {
+func (c *Client) Control(ctx context.Context, port string, changes map[string]string, lease string) (reply ipc.ControlReply, err error) {
 	limited, cancel := context.WithTimeout(ctx, controlAnswerLimit)
 	defer cancel()
 	request, err := json.Marshal(changes)
 	if err != nil {
 		return reply, fmt.Errorf("port %s: encode request: %w", port, err)
 	}
-	m, err := c.nc.RequestWithContext(limited, c.Subjects.Control(port), request)
+	ask := nats.NewMsg(c.Subjects.Control(port))
+	ask.Data = request
+	if lease != "" {
+		ask.Header.Set(ipc.HeaderLease, lease)
+	}
+	m, err := c.nc.RequestMsgWithContext(limited, ask)
 	if errors.Is(err, nats.ErrNoResponders) {
 		_, status, err := c.StatusJSON(ctx)
 		if err != nil {

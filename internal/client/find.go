@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -27,7 +28,11 @@ type Place struct {
 // Credentials finds the credentials of a role. Errors say what the user can do.
 func (p Place) Credentials(role ipc.Role) (ipc.Credentials, error) {
 	if p.Environ && os.Getenv(ipc.EnvURL) != "" {
-		return ipc.CredentialsFrom(os.Getenv), nil
+		c := ipc.CredentialsFrom(os.Getenv)
+		if has := slices.Index(ipc.Roles, ipc.Role(c.User)); has >= 0 && has < slices.Index(ipc.Roles, role) {
+			return c, fmt.Errorf("NATS_USER is %s, who may not do that: eval \"$(supervisor env --role %s)\", or unset NATS_URL to use the state folder", c.User, role)
+		}
+		return c, nil
 	}
 	path := filepath.Join(p.StateDir, role.EnvFile())
 	f, err := os.Open(path)
@@ -83,7 +88,7 @@ func Connect(p Place, role ipc.Role, options ...nats.Option) (*Client, error) {
 		case errors.Is(err, nats.ErrNoServers):
 			return nil, fmt.Errorf("the supervisor at %s does not answer; is it running?", c.URL)
 		case errors.Is(err, nats.ErrAuthorization):
-			return nil, fmt.Errorf("the supervisor at %s does not know user %q with this password", c.URL, c.User)
+			return nil, fmt.Errorf("the supervisor at %s does not know user %q with this password; if it is from the environment: eval \"$(supervisor env)\" again, or unset NATS_URL", c.URL, c.User)
 		}
 		return nil, err
 	}

@@ -52,6 +52,7 @@ func (l *Lease) Keep(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-l.client.back: // to a supervisor that may know nothing of it
 		}
 		_, err := l.ask(ctx, ipc.LeaseRequest{Action: ipc.LeaseRenew, TTL: l.ttl.String(), Token: l.Token})
 		var refusal *refusedError
@@ -64,6 +65,12 @@ func (l *Lease) Keep(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// Held asks whether the lease is held still; else it returns an error.
+func (l *Lease) Held(ctx context.Context) error {
+	_, err := l.ask(ctx, ipc.LeaseRequest{Action: ipc.LeaseRenew, TTL: l.ttl.String(), Token: l.Token})
+	return err
 }
 
 // Release gives the lease back.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"time"
 
@@ -64,6 +65,8 @@ func (w *outcome) wait(ctx context.Context) error {
 	look := time.NewTimer(0)
 	defer look.Stop()
 	<-look.C
+	late := time.NewTimer(waitsLong)
+	defer late.Stop()
 	again := 0
 	for {
 		select {
@@ -71,7 +74,9 @@ func (w *outcome) wait(ctx context.Context) error {
 			if !w.client.nc.IsConnected() {
 				return fmt.Errorf("port %s: the supervisor is gone; the frame is queued, and whether it was written is not known: %w", w.port, ctx.Err())
 			}
-			return fmt.Errorf("port %s: the frame is queued and not written yet: %w", w.port, ctx.Err())
+			return fmt.Errorf("port %s: the frame is queued, and not written yet", w.port)
+		case <-late.C:
+			w.sayWhy(ctx)
 		case m := <-w.news:
 			if over, err := w.over(m.Subject, m.Header); over {
 				return err
@@ -92,6 +97,28 @@ func (w *outcome) wait(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// waitsLong is after how long it is said for what a frame waits.
+const waitsLong = 2 * time.Second
+
+// sayWhy says on standard error for what the frame waits.
+func (w *outcome) sayWhy(ctx context.Context) {
+	status, err := w.client.Port(ctx, w.port)
+	why := ""
+	switch {
+	case err != nil:
+		return
+	case status.State != ipc.Open:
+		why = fmt.Sprintf("the port is %s", status.State)
+	case status.Lease != nil:
+		why = status.Lease.Holder + " has a lease on the port"
+	case status.Tx.Queued > 1:
+		why = fmt.Sprintf("%d frames wait in its queue", status.Tx.Queued)
+	default:
+		why = "the device does not take it"
+	}
+	fmt.Fprintf(os.Stderr, "supervisor: port %s: the frame is queued, and waits: %s; Ctrl-C leaves it in the queue\n", w.port, why)
 }
 
 // over says whether a message tells what became of the frame, and what.

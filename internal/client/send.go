@@ -16,6 +16,9 @@ import (
 // errorQueueFull is JetStream's JSStreamStoreFailed, which a stream at its limit answers.
 const errorQueueFull = 10077
 
+// errorTooLong is JetStream's JSStreamMessageExceedsMaximumErr.
+const errorTooLong = 10054
+
 // SendOptions say how a frame is sent.
 type SendOptions struct {
 	Wait bool          // return when it was written to the device, for which it waits as long as the context lets it
@@ -83,6 +86,10 @@ func (c *Client) queue(ctx context.Context, port string, frame []byte, o SendOpt
 		return 0, false, errors.New(e.Description) // it names the port, and says what became of the frame
 	case e.Code == errorQueueFull:
 		return 0, false, fmt.Errorf("the queue of port %s is full: %s; is its device there? see `supervisor status`", port, e.Description)
+	case m.Header.Get(ipc.HeaderError) != "":
+		return 0, false, errors.New(e.Description) // the writer's, which names the port
+	case e.Code == errorTooLong:
+		return 0, false, fmt.Errorf("port %s takes no frame of %d bytes; raise max_bytes of its framing, or of tx_framing where there is one", port, len(frame))
 	default:
 		return 0, false, fmt.Errorf("port %s refused the frame of %d bytes: %s", port, len(frame), e.Description)
 	}

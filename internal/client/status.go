@@ -132,7 +132,7 @@ func notes(p ipc.PortStatus) []string {
 		list = append(list, fmt.Sprintf("%d received frames could not be forwarded: the queue was full", n))
 	}
 	if n := p.Tx.Expired; n > 0 {
-		list = append(list, fmt.Sprintf("%d queued frames were not sent", n))
+		list = append(list, fmt.Sprintf("frames queued and not sent: %d", n))
 	}
 	return list
 }

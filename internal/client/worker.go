@@ -50,6 +50,9 @@ func (c *Client) errUnknownWorker(ctx context.Context, name string) error {
 	if slices.ContainsFunc(s.Workers, func(w ipc.WorkerStatus) bool { return w.Name == name && builtIn(w) }) {
 		return fmt.Errorf("worker %s belongs to its port, which starts and stops it", name)
 	}
+	if slices.Contains(PortNames(s), name) {
+		return fmt.Errorf("%s is a port, which is open whenever its device is there; workers can be started and stopped", name)
+	}
 	names := WorkerNames(s)
 	if len(names) == 0 {
 		return fmt.Errorf("there is no worker %q; the config of this gateway has none", name)

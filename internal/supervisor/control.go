@@ -41,7 +41,7 @@ func (p *port) answerControl(r micro.Request) {
 	if !strings.HasPrefix(r.Reply(), "_INBOX") {
 		return
 	}
-	reply, refusal := p.control(r.Data())
+	reply, refusal := p.control(r.Data(), r.Headers().Get(ipc.HeaderLease))
 	var err error
 	if refusal != nil {
 		err = r.Error(strconv.Itoa(refusal.code), refusal.Error(), nil)
@@ -53,11 +53,15 @@ func (p *port) answerControl(r micro.Request) {
 	}
 }
 
-// control does what a request asks for, or nothing if any part of it is wrong.
-func (p *port) control(request []byte) (*ipc.ControlReply, *controlError) {
+// control does what a request asks for, or nothing if any part of it is wrong. While another client than that with a token has a
+// lease nothing can be changed.
+func (p *port) control(request []byte, token string) (*ipc.ControlReply, *controlError) {
 	wish, err := parseControl(request)
 	if err != nil {
 		return nil, refuse(ipc.CodeBadRequest, "port %s: %v", p.config.Name, err)
+	}
+	if holder, left := p.lease.heldByOther(token); left > 0 && wish.changes() {
+		return nil, refuse(ipc.CodeLeased, "port %s: nothing was changed: %s", p.config.Name, ipc.HeldBy(holder, left))
 	}
 	h := p.held.Load()
 	if h == nil {
@@ -114,6 +118,11 @@ func twice(object []byte) string {
 		seen[name] = true
 	}
 	return ""
+}
+
+// changes says whether there is more to do than to look.
+func (w wish) changes() bool {
+	return len(w.settings) > 0 || w.dtr != serialio.Keep || w.rts != serialio.Keep || w.flushIn || w.flushOut || w.pause > 0
 }
 
 // parseControl reads a request, whose values may be JSON strings, numbers or booleans.

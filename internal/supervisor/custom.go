@@ -140,9 +140,9 @@ func (c *custom) backOff(ctx context.Context, wait time.Duration) {
 	}
 }
 
-// closedPorts lists the ports that the worker has to do with or comes after and that are not open.
+// closedPorts lists the ports that the config names for the worker, as its own or to come before it, and that are not open.
 func (c *custom) closedPorts() []string {
-	return c.board.notOpen(append(portNames(c.ports), c.config.After...))
+	return c.board.notOpen(append(slices.Clone(c.config.Ports), c.config.After...))
 }
 
 func portNames(ports []stdio.Port) (names []string) {

@@ -25,6 +25,7 @@ type expiry struct {
 type mortal struct {
 	port   *port
 	frame  broker.QueuedFrame // with a TTL; of others only where it is
+	bytes  int
 	ttl    time.Duration
 	expiry time.Time
 }
@@ -108,7 +109,7 @@ func (e *expiry) scan(ctx context.Context, p *port) error {
 			return err
 		}
 		e.seen[name] = f.Seq
-		m := mortal{port: p, frame: *f, ttl: f.TTL(), expiry: f.Stored}
+		m := mortal{port: p, frame: *f, bytes: len(f.Data), ttl: f.TTL(), expiry: f.Stored}
 		switch age := p.config.Queue.MaxAge; {
 		case m.ttl > 0 && (age == 0 || m.ttl < age):
 			m.expiry = f.Stored.Add(m.ttl)
@@ -146,7 +147,7 @@ func (e *expiry) expire(ctx context.Context, m mortal, now time.Time) error {
 	told, err := e.broker.Expire(ctx, m.port.config.Name, m.frame, reason)
 	if told {
 		m.port.memory.ring.CountExpired()
-		e.log.Warn("a frame was not sent", "port", m.port.config.Name, "bytes", len(m.frame.Data), "reason", reason)
+		e.log.Warn("a frame was not sent", "port", m.port.config.Name, "bytes", m.bytes, "reason", reason)
 	}
 	return err
 }

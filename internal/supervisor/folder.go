@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -19,7 +20,8 @@ import (
 //
 //	lock         the holder's pid
 //	store/       the broker's streams
-//	tap.env …    credentials of the roles, made at each start
+//	passwords    of the roles, made once: delete it to have others made at the next start
+//	tap.env …    credentials of the roles, while a supervisor runs
 //	family       what marks the families of the supervisor's workers
 type folder struct {
 	path  string
@@ -73,11 +75,38 @@ func (f *folder) newFamily() (mark string, err error) {
 	return mark, nil
 }
 
+// passwords are those of the roles, which last: a client of any kind that was given one finds its way back after a restart.
+func (f *folder) passwords() (map[ipc.Role]string, error) {
+	passwords := map[ipc.Role]string{}
+	path := filepath.Join(f.path, "passwords")
+	if text, err := os.ReadFile(path); err == nil {
+		if err := json.Unmarshal(text, &passwords); err != nil {
+			return nil, fmt.Errorf("%s is damaged: %w; delete it, and other passwords are made", path, err)
+		}
+	}
+	for _, role := range ipc.Roles {
+		if passwords[role] == "" {
+			passwords[role] = broker.NewPassword()
+		}
+	}
+	text, err := json.Marshal(passwords)
+	if err != nil {
+		return nil, err
+	}
+	return passwords, f.write("passwords", string(text))
+}
+
 // writeCredentials lets the roles into the broker and leaves their credentials in the folder.
 func (f *folder) writeCredentials(b *broker.Broker) error {
+	passwords, err := f.passwords()
+	if err != nil {
+		return err
+	}
 	var grants []broker.Grant
 	for _, role := range ipc.Roles {
-		grants = append(grants, b.RoleGrant(role))
+		g := b.RoleGrant(role)
+		g.Password = passwords[role]
+		grants = append(grants, g)
 	}
 	b.Grant(grants...)
 	for i, role := range ipc.Roles {

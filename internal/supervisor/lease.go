@@ -69,6 +69,15 @@ func (l *lease) status() *ipc.LeaseStatus {
 	return nil
 }
 
+// heldByOther says who has the lease, and for how long, if it is not the client with a token; 0: nobody else.
+func (l *lease) heldByOther(token string) (holder string, left time.Duration) {
+	held, _ := l.ring.Lease()
+	if subtle.ConstantTimeCompare([]byte(token), []byte(held.Token)) == 1 {
+		return "", 0
+	}
+	return held.Holder, held.Left()
+}
+
 // answer answers only to an inbox, as answerStatus does.
 func (l *lease) answer(r micro.Request) {
 	if !strings.HasPrefix(r.Reply(), "_INBOX") {

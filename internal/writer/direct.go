@@ -84,6 +84,10 @@ func (w *writer) serveDirect(r *request) {
 		w.refuseDirect(r, ipc.CodeLeased, "the frame was not sent: %s", ipc.HeldBy(lease.Holder, lease.Left()))
 		return
 	}
+	if w.staleToken(r.m.Header) {
+		w.refuseDirect(r, ipc.CodeForbidden, "the frame was not sent: %s", staleReason)
+		return
+	}
 	if !r.enter(inLine, begun) {
 		return // its sender was told that it will not be written
 	}

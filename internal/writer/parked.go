@@ -51,6 +51,15 @@ func (w *writer) leasedToOther(h nats.Header) (ring.Lease, bool) {
 	return w.lease, subtle.ConstantTimeCompare([]byte(h.Get(ipc.HeaderLease)), []byte(w.lease.Token)) != 1
 }
 
+// staleToken says whether a message shows the token of a lease while there is none: the lease that it was of is over, and its
+// sender does not know. mu must be held, and leasedToOther be called before.
+func (w *writer) staleToken(h nats.Header) bool {
+	return h.Get(ipc.HeaderLease) != "" && w.lease.Left() == 0
+}
+
+// staleReason is what such a sender is told.
+const staleReason = "the token is not that of a lease; the one that it was of is over"
+
 // park puts a frame aside, for the lease with some number. parked.mu must be held.
 func (w *writer) park(m jetstream.Msg, meta *jetstream.MsgMetadata, lease uint64) {
 	p := &w.parked

@@ -31,6 +31,10 @@ func (w *writer) serve(r *request) {
 		w.give(r, ipc.CodeLeased, nil, "nothing was written: %s", ipc.HeldBy(lease.Holder, lease.Left()))
 		return
 	}
+	if w.staleToken(r.m.Header) {
+		w.give(r, ipc.CodeForbidden, nil, "nothing was written: %s", staleReason)
+		return
+	}
 	if !r.enter(inLine, begun) {
 		return // its time was over
 	}
