@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"github.com/serialvisor/serialvisor/internal/client"
@@ -32,7 +33,11 @@ func sendCommand(p *places) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			supervisor, err := client.Connect(p.running(), ipc.RoleSend)
+			var news []nats.Option
+			if o.Wait {
+				news = []nats.Option{sayLoss, sayBack}
+			}
+			supervisor, err := client.Connect(p.running(), ipc.RoleSend, news...)
 			if err != nil {
 				return err
 			}
@@ -53,10 +58,12 @@ func leaseFlag(c *cobra.Command, token *string) {
 	c.Flags().Lookup("lease").DefValue = "$" + client.EnvLease
 }
 
-// frameOf is the frame to send: the argument, or standard input.
+// frameOf is the frame to send: the argument, or standard input. With line framing an empty frame is a bare delimiter, which
+// nobody means whose input has failed.
 func frameOf(in io.Reader, args []string, asHex bool) ([]byte, error) {
 	var data []byte
-	if len(args) == 1 && args[0] != "-" {
+	typed := len(args) == 1 && args[0] != "-"
+	if typed {
 		data = []byte(args[0])
 	} else {
 		var err error
@@ -64,12 +71,15 @@ func frameOf(in io.Reader, args []string, asHex bool) ([]byte, error) {
 			return nil, fmt.Errorf("read standard input: %w", err)
 		}
 	}
-	if !asHex {
-		return data, nil
+	if asHex {
+		var err error
+		data, err = hex.DecodeString(strings.NewReplacer(" ", "", ":", "", "\n", "", "\t", "", "\r", "").Replace(string(data)))
+		if err != nil {
+			return nil, usagef("--hex: %w: write bytes as two digits each, such as 0d 0a", err)
+		}
 	}
-	data, err := hex.DecodeString(strings.NewReplacer(" ", "", ":", "", "\n", "", "\t", "", "\r", "").Replace(string(data)))
-	if err != nil {
-		return nil, usagef("--hex: %w: write bytes as two digits each, such as 0d 0a", err)
+	if !typed && len(data) == 0 {
+		return nil, usagef("standard input is empty, so nothing was sent; an empty frame is '' in place of DATA")
 	}
 	return data, nil
 }

@@ -39,6 +39,9 @@ func tapCommand(p *places) *cobra.Command {
 			if f.since < 0 {
 				return usagef("--since %s: it cannot be negative", f.since)
 			}
+			if f.frames < 0 || f.frames == 0 && c.Flags().Changed("count") {
+				return usagef("--count %d: it takes a number of frames from 1 on; without it tap ends when it is interrupted", f.frames)
+			}
 			return tap(c.Context(), p.running(), c.OutOrStdout(), f, ports)
 		},
 	}
@@ -50,6 +53,16 @@ func tapCommand(p *places) *cobra.Command {
 	return c
 }
 
+// sayLoss and sayBack tell who waits that the supervisor is gone, and that it has come back.
+var (
+	sayLoss = nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "supervisor: lost the supervisor, waiting for it to come back")
+		}
+	})
+	sayBack = nats.ReconnectHandler(func(*nats.Conn) { fmt.Fprintln(os.Stderr, "supervisor: the supervisor is back") })
+)
+
 // errEnough ends a tap that has printed what was asked for.
 var errEnough = errors.New("enough")
 
@@ -57,12 +70,7 @@ func tap(ctx context.Context, place client.Place, out io.Writer, f tapFlags, por
 	dropped := sync.OnceFunc(func() {
 		fmt.Fprintln(os.Stderr, "supervisor: the output is too slow, some frames are not shown; --since reads them from the history")
 	})
-	supervisor, err := client.Connect(place, ipc.RoleTap,
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil {
-				fmt.Fprintln(os.Stderr, "supervisor: lost the supervisor, waiting for it to come back")
-			}
-		}),
+	supervisor, err := client.Connect(place, ipc.RoleTap, sayLoss, sayBack,
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrSlowConsumer) {
 				dropped()
@@ -73,18 +81,11 @@ func tap(ctx context.Context, place client.Place, out io.Writer, f tapFlags, por
 	}
 	defer supervisor.Close()
 	printer := &client.Printer{Out: out, Format: f.format(), Colour: isTerminal(out)}
-	if f.raw {
-		_, status, err := supervisor.StatusJSON(ctx)
-		if err != nil {
-			return err
-		}
-		if printer.Rebuilders, err = client.Rebuilders(status); err != nil {
-			return err
-		}
-	}
 	left := f.frames
-	err = supervisor.Tap(ctx, client.TapOptions{Ports: ports, Since: f.since, Listening: func() {
+	err = supervisor.Tap(ctx, client.TapOptions{Ports: ports, Since: f.since, Wire: f.raw, Listening: func() {
 		fmt.Fprintln(os.Stderr, "supervisor: listening")
+	}, Missed: func(port string, bytes uint64) {
+		fmt.Fprintf(os.Stderr, "supervisor: port %s: %d received bytes are missing here\n", port, bytes)
 	}}, func(r capture.Record) error {
 		if err := printer.Print(r); err != nil {
 			return err

@@ -64,7 +64,7 @@ func (c *Client) Export(ctx context.Context, o ExportOptions, write func(capture
 			r.Time = stored
 		}
 		if r.Kind == capture.Rx {
-			r.Wire = rebuilder.bytes(r)
+			r.Wire, _ = rebuilder.bytes(r)
 		}
 		return write(r)
 	})

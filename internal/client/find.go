@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -48,9 +52,15 @@ type Client struct {
 	nc       *nats.Conn
 	Subjects ipc.Subjects
 	url      string
+	place    Place
+
+	reconnects atomic.Uint64 // how often the connection was made again
+	drops      atomic.Uint64 // how often messages were dropped that nobody took in time
+	back       chan struct{} // holds a token after the connection was made again
 }
 
-// Connect connects. A connection that breaks is made again, with the credentials that the supervisor has made by then.
+// Connect connects. A connection that breaks is made again, at the address and with the credentials that the supervisor has by
+// then.
 func Connect(p Place, role ipc.Role, options ...nats.Option) (*Client, error) {
 	c, err := p.Credentials(role)
 	if err != nil {
@@ -59,13 +69,12 @@ func Connect(p Place, role ipc.Role, options ...nats.Option) (*Client, error) {
 	if c.InboxPrefix == "" && c.User == string(role) {
 		c.InboxPrefix = "_INBOX_" + string(role)
 	}
-	latest := func() (string, string) {
-		if now, err := p.Credentials(role); err == nil {
-			return now.User, now.Password
-		}
-		return c.User, c.Password
-	}
-	options = append([]nats.Option{nats.UserInfoHandler(latest), nats.IgnoreAuthErrorAbort()}, options...)
+	latest := &latest{place: p, role: role, last: c}
+	client := &Client{Subjects: ipc.Subjects{Root: c.Root}, url: c.URL, place: p, back: make(chan struct{}, 1)}
+	options = append([]nats.Option{
+		nats.UserInfoHandler(latest.user), nats.SetCustomDialer(latest), nats.IgnoreAuthErrorAbort(), nats.ReconnectWait(reconnectWait),
+	}, options...)
+	options = append(options, client.watch)
 	plain := c
 	plain.User, plain.Password = "", "" // the handler gives them; the library takes only one way
 	nc, err := plain.Connect("supervisor "+string(role), options...)
@@ -78,7 +87,70 @@ func Connect(p Place, role ipc.Role, options ...nats.Option) (*Client, error) {
 		}
 		return nil, err
 	}
-	return &Client{nc, ipc.Subjects{Root: c.Root}, c.URL}, nil
+	client.nc = nc
+	return client, nil
+}
+
+// reconnectWait is the time between two attempts to make a connection again.
+const reconnectWait = 250 * time.Millisecond
+
+// watch counts what can make a client miss messages, before the handlers that were set learn of it.
+func (c *Client) watch(o *nats.Options) error {
+	reconnected, failed := o.ReconnectedCB, o.AsyncErrorCB
+	o.ReconnectedCB = func(nc *nats.Conn) {
+		c.reconnects.Add(1)
+		select {
+		case c.back <- struct{}{}:
+		default:
+		}
+		if reconnected != nil {
+			reconnected(nc)
+		}
+	}
+	o.AsyncErrorCB = func(nc *nats.Conn, sub *nats.Subscription, err error) {
+		if errors.Is(err, nats.ErrSlowConsumer) {
+			c.drops.Add(1)
+		}
+		if failed != nil {
+			failed(nc, sub, err)
+		}
+	}
+	return nil
+}
+
+// latest finds the supervisor where it is now: one that was started again may have another port, and has other passwords. It is
+// for one goroutine at a time, as the library has it.
+type latest struct {
+	place Place
+	role  ipc.Role
+	last  ipc.Credentials
+	moved string // where it has moved to; empty: it has not
+}
+
+// Dial implements nats.CustomDialer. The address is the one that the connection was first made to.
+func (l *latest) Dial(network, address string) (net.Conn, error) {
+	c, err := l.place.Credentials(l.role)
+	if err != nil {
+		return nil, err
+	}
+	if c.URL != l.last.URL {
+		u, err := url.Parse(c.URL)
+		if err != nil {
+			return nil, fmt.Errorf("the supervisor's address: %w", err)
+		}
+		l.moved, l.last = u.Host, c
+	}
+	if l.moved != "" {
+		address = l.moved
+	}
+	return net.DialTimeout(network, address, nats.DefaultTimeout)
+}
+
+func (l *latest) user() (name, password string) {
+	if c, err := l.place.Credentials(l.role); err == nil {
+		return c.User, c.Password
+	}
+	return l.last.User, l.last.Password
 }
 
 // Close ends the connection.

@@ -25,9 +25,7 @@ type Printer struct {
 	Out    io.Writer
 	Format Format
 	Colour bool // for a terminal: local time, arrows, colour
-	// Rebuilders undo the framing of each port, for Raw.
-	Rebuilders map[string]*Rebuilder
-	Width      int // of the longest port name, as far as it is known
+	Width  int  // of the longest port name, as far as it is known
 }
 
 // ANSI escape sequences, see console_codes(4).
@@ -44,7 +42,11 @@ const (
 func (p *Printer) Print(r capture.Record) error {
 	switch p.Format {
 	case Raw:
-		return p.raw(r)
+		if r.Kind != capture.Rx {
+			return nil
+		}
+		_, err := p.Out.Write(r.Wire)
+		return err
 	case JSON:
 		return capture.WriteJSON(p.Out, r)
 	}
@@ -96,13 +98,4 @@ func (p *Printer) text(r capture.Record) string {
 		text += " " + note
 	}
 	return text
-}
-
-func (p *Printer) raw(r capture.Record) error {
-	b, known := p.Rebuilders[r.Port]
-	if r.Kind != capture.Rx || !known {
-		return nil
-	}
-	_, err := p.Out.Write(b.bytes(r))
-	return err
 }

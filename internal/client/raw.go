@@ -18,6 +18,7 @@ type Rebuilder struct {
 	skips   bool
 	session string // of the frame before; empty: there was none
 	next    uint64 // offset behind it
+	doubt   bool   // frames may have been missed since
 	astray  int    // frames that do not stand where the one before ends
 	wire    []byte // reused
 }
@@ -25,39 +26,54 @@ type Rebuilder struct {
 // Rebuilders makes one for each port in a status, by its framing.
 func Rebuilders(s ipc.Status) (map[string]*Rebuilder, error) {
 	all := map[string]*Rebuilder{}
+	return all, adapt(all, s)
+}
+
+// adapt has rebuilders go on with the framing that ports have now.
+func adapt(all map[string]*Rebuilder, s ipc.Status) error {
 	for _, p := range s.Ports {
 		var spec frame.Spec
 		if err := json.Unmarshal(p.Framing, &spec); err != nil {
-			return nil, fmt.Errorf("framing of port %s in the status: %w", p.Name, err)
+			return fmt.Errorf("framing of port %s in the status: %w", p.Name, err)
 		}
 		codec, err := frame.New(spec)
 		if err != nil {
-			return nil, fmt.Errorf("framing of port %s in the status: %w", p.Name, err)
+			return fmt.Errorf("framing of port %s in the status: %w", p.Name, err)
 		}
-		r := &Rebuilder{codec: codec, wire: []byte{}}
+		r := all[p.Name]
+		if r == nil {
+			r = &Rebuilder{wire: []byte{}}
+			all[p.Name] = r
+		}
+		r.codec = codec
 		r.between, r.skips = spec.Between()
-		all[p.Name] = r
 	}
-	return all, nil
+	return nil
 }
 
-// bytes are those of a frame, and in front of it those that framing has skipped. The caller must not keep them. What was
-// skipped before the first frame is not known.
-func (b *Rebuilder) bytes(r capture.Record) []byte {
+// bytes are those of a frame, and in front of it those that framing has skipped; missing is how many bytes between it and the
+// frame before are not known. The caller must not keep the bytes. What was skipped before the first frame is not known either.
+func (b *Rebuilder) bytes(r capture.Record) (wire []byte, missing uint64) {
 	flags, _ := frame.ParseFlags(r.Flags) // one that is not known says nothing of bytes
 	session := strings.TrimSuffix(r.ID, fmt.Sprintf(".%d", r.Offset))
+	first := b.session == ""
 	if session != b.session {
 		b.next = 0
 	}
-	if session == b.session && flags&frame.Gap == 0 && (r.Offset < b.next || r.Offset > b.next && !b.skips) {
+	var room, skipped uint64
+	if !first && r.Offset > b.next {
+		room = r.Offset - b.next
+	}
+	if b.skips && room <= frame.MaxSkip && !b.doubt && flags&frame.Gap == 0 {
+		skipped = room
+	}
+	missing = room - skipped
+	if session == b.session && flags&frame.Gap == 0 && (r.Offset < b.next || missing > 0) {
 		b.astray++
 	}
-	b.wire = b.wire[:0]
-	if b.skips && b.session != "" && flags&frame.Gap == 0 && r.Offset > b.next {
-		b.wire = append(b.wire, bytes.Repeat([]byte{b.between}, int(r.Offset-b.next))...)
-	}
-	skipped := len(b.wire)
+	b.wire = append(b.wire[:0], bytes.Repeat([]byte{b.between}, int(skipped))...)
 	b.wire = b.codec.Append(b.wire, r.Payload, flags)
-	b.session, b.next = session, r.Offset+uint64(len(b.wire)-skipped)
-	return b.wire
+	// One that was stored late, after others, does not move the end back.
+	b.session, b.next, b.doubt = session, max(b.next, r.Offset+uint64(len(b.wire))-skipped), false
+	return b.wire, missing
 }

@@ -26,39 +26,21 @@ type SendOptions struct {
 
 // Send queues a frame for a port and returns when it is stored, or written.
 func (c *Client) Send(ctx context.Context, port string, frame []byte, o SendOptions) error {
-	var outcome chan *nats.Msg
-	if o.Wait {
-		// First, so that the news is not missed.
-		outcome = make(chan *nats.Msg, backlog)
-		for _, subject := range []string{c.Subjects.Sent(port), c.Subjects.Expired(port)} {
-			sub, err := c.nc.ChanSubscribe(subject, outcome)
-			if err != nil {
-				return fmt.Errorf("port %s: watch what is sent: %w", port, err)
-			}
-			defer func() { _ = sub.Unsubscribe() }()
-		}
+	if !o.Wait {
+		_, _, err := c.queue(ctx, port, frame, o)
+		return err
 	}
-	sequence, queued, err := c.queue(ctx, port, frame, o)
+	w, err := c.watchOutcome(ctx, port) // first, so that the news is not missed
 	if err != nil {
 		return err
 	}
-	if !o.Wait || !queued {
-		return nil // without a queue the answer came after the writing
+	defer w.stop()
+	sequence, queued, err := c.queue(ctx, port, frame, o)
+	if err != nil || !queued { // without a queue the answer came after the writing
+		return err
 	}
-	for {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("port %s: the frame is queued and not written yet: %w", port, ctx.Err())
-		case m := <-outcome:
-			if m.Header.Get(ipc.HeaderQueueSeq) != strconv.FormatUint(sequence, 10) {
-				continue
-			}
-			if _, kind, _ := c.Subjects.Split(m.Subject); kind == "expired" {
-				return fmt.Errorf("port %s: the frame was not sent: %s", port, m.Header.Get(ipc.HeaderReason))
-			}
-			return nil
-		}
-	}
+	w.sequence = sequence
+	return w.wait(ctx)
 }
 
 // queue hands a frame over and returns its place in the queue.

@@ -21,8 +21,11 @@ const backlog = 1 << 16
 type TapOptions struct {
 	Ports []string      // none: all
 	Since time.Duration // > 0: begin so long ago, from the history
+	Wire  bool          // say what received frames were on the line
 	// Listening, if set, is called when nothing will be missed any more.
 	Listening func()
+	// Missed, if set, is called when received bytes of a port are found missing, at most once a second and at the end.
+	Missed func(port string, bytes uint64)
 }
 
 // Tap passes the traffic to see, in order, until ctx ends or see returns an error, which Tap returns. A frame that a
@@ -35,19 +38,25 @@ func (c *Client) Tap(ctx context.Context, o TapOptions, see func(capture.Record)
 	if err := checkPorts(o.Ports, status); err != nil {
 		return err
 	}
+	join, err := newJoiner(status, o)
+	if err != nil {
+		return err
+	}
+	defer join.tell()
 	once := &repeats{}
 	pass := func(subject string, h nats.Header, payload []byte) error {
 		r, ok := recordOf(c.Subjects, subject, h, payload)
 		if !ok || once.seen(r) {
 			return nil
 		}
+		join.take(&r)
 		return see(r)
 	}
 	subjects := c.watched(o.Ports)
 	if o.Since > 0 {
 		return c.tapHistory(ctx, o, subjects, pass)
 	}
-	return c.tapLive(ctx, o, subjects, pass)
+	return c.tapLive(ctx, o, subjects, join, pass)
 }
 
 // watched lists the subjects of some ports, or of all.
@@ -65,7 +74,7 @@ func (c *Client) watched(ports []string) []string {
 }
 
 // tapLive uses one channel for all subjects, which keeps the order in which the broker sent.
-func (c *Client) tapLive(ctx context.Context, o TapOptions, subjects []string, pass func(string, nats.Header, []byte) error) error {
+func (c *Client) tapLive(ctx context.Context, o TapOptions, subjects []string, join *joiner, pass func(string, nats.Header, []byte) error) error {
 	messages := make(chan *nats.Msg, backlog)
 	for _, s := range subjects {
 		if _, err := c.nc.ChanSubscribe(s, messages); err != nil {
@@ -78,10 +87,16 @@ func (c *Client) tapLive(ctx context.Context, o TapOptions, subjects []string, p
 	if o.Listening != nil {
 		o.Listening()
 	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
 	for {
+		join.watch(c, len(messages))
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-tick.C:
+			join.refresh(ctx, c)
+			join.tell()
 		case m := <-messages:
 			if err := pass(m.Subject, m.Header, m.Data); err != nil {
 				return err

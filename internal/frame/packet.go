@@ -2,7 +2,9 @@ package frame
 
 import "bytes"
 
-// maxRun is how many delimiters in a row are kept for the packet that they are in front of.
+// MaxSkip is how many delimiters at most are skipped in front of a packet: that many in a row are a frame of their own.
+const MaxSkip = maxRun - 1
+
 const maxRun = 4096
 
 // packets is what Slip and Cobs have in common: encoded packets, with a delimiter behind each that is nowhere else.

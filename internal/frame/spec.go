@@ -130,7 +130,7 @@ func (s Spec) WireBytes() int {
 }
 
 // Between is the byte that stands between frames and belongs to none, if the framing has one: wherever the offsets of
-// received frames leave room, it was there, unless bytes were lost.
+// received frames leave room for up to MaxSkip bytes, it was there, unless bytes were lost.
 func (s Spec) Between() (b byte, ok bool) {
 	switch s.Type {
 	case Slip:

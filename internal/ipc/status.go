@@ -119,6 +119,10 @@ type TxStatus struct {
 	Expired uint64 `json:"expired"`
 
 	LostHistory uint64 `json:"lost_history"` // frames sent or expired that are not in the history
+
+	// QueueID stands for the queue in the ids of what is sent from it. One that came to be in its place has another. It is
+	// empty until the port has opened, and without a queue.
+	QueueID string `json:"queue_id,omitempty"`
 }
 
 // ModemLines are the lines beside data; DTR and RTS are ours, the others the device's.

@@ -101,6 +101,9 @@ func (s *Supervisor) status() ipc.Status {
 		p.Rx, p.Lease = ipc.RxStatus(r.Rx()), s.ports[i].lease.status()
 		tx := r.Tx()
 		p.Tx = ipc.TxStatus{Bytes: tx.Bytes, Frames: tx.Frames, Queued: waiting[p.Name], Expired: tx.Expired, LostHistory: tx.LostHistory}
+		if source := r.Source(); source != 0 {
+			p.Tx.QueueID = ipc.QueueToken(source)
+		}
 	}
 	status.NotReady = notReady(status)
 	status.Ready = len(status.NotReady) == 0

@@ -1,0 +1,82 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	"github.com/serialvisor/serialvisor/internal/capture"
+	"github.com/serialvisor/serialvisor/internal/ipc"
+)
+
+// joiner follows what ports receive, and finds what is missing of it.
+type joiner struct {
+	o       TapOptions
+	ports   map[string]*Rebuilder
+	missing map[string]uint64 // bytes by port that were not told
+	told    time.Time
+
+	reconnects, drops uint64 // of the client, as they were
+	doubt             bool   // some of the messages that wait are missing
+	stale             bool   // the ports' framing may be another now
+}
+
+func newJoiner(s ipc.Status, o TapOptions) (*joiner, error) {
+	ports, err := Rebuilders(s)
+	return &joiner{o: o, ports: ports, missing: map[string]uint64{}}, err
+}
+
+// watch looks, before the next message is taken, whether messages were missed; so many wait. Where framing skips delimiters,
+// the bytes between two frames are not taken for those then.
+func (j *joiner) watch(c *Client, waiting int) {
+	reconnects, drops := c.reconnects.Load(), c.drops.Load()
+	j.stale = j.stale || reconnects != j.reconnects
+	j.doubt = j.doubt || reconnects != j.reconnects || drops != j.drops
+	j.reconnects, j.drops = reconnects, drops
+	if !j.doubt {
+		return
+	}
+	for _, b := range j.ports {
+		b.doubt = true
+	}
+	j.doubt = waiting > 0 // those had come before, or not: all are doubtful
+}
+
+// refresh asks for the framing of a supervisor that was started again.
+func (j *joiner) refresh(ctx context.Context, c *Client) {
+	if !j.stale {
+		return
+	}
+	if _, status, err := c.StatusJSON(ctx); err == nil && adapt(j.ports, status) == nil {
+		j.stale = false
+	}
+}
+
+// take notes a record, and adds what was on the line if that is asked for.
+func (j *joiner) take(r *capture.Record) {
+	b, known := j.ports[r.Port]
+	if r.Kind != capture.Rx || !known {
+		return
+	}
+	wire, missing := b.bytes(*r)
+	if j.o.Wire {
+		r.Wire = wire
+	}
+	if missing == 0 {
+		return
+	}
+	j.missing[r.Port] += missing
+	if time.Since(j.told) > time.Second {
+		j.tell()
+	}
+}
+
+// tell says what is missing and was not told.
+func (j *joiner) tell() {
+	for port, bytes := range j.missing {
+		if j.o.Missed != nil {
+			j.o.Missed(port, bytes)
+		}
+		delete(j.missing, port)
+		j.told = time.Now()
+	}
+}
