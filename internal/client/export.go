@@ -74,7 +74,26 @@ func (c *Client) Export(ctx context.Context, o ExportOptions, write func(capture
 // readStored passes the messages of some subjects up to the last that the stream held when it was asked for.
 func readStored(ctx context.Context, stream jetstream.Stream, subjects []string, since time.Duration, pass func(m jetstream.Msg, stored time.Time) error) error {
 	last := stream.CachedInfo().State.LastSeq
-	consumer, err := readHistory(ctx, stream, subjects, since)
+	passed := uint64(0) // up to this sequence
+	for attempt := 0; ; attempt++ {
+		before := passed
+		err := readUpTo(ctx, stream, subjects, since, last, &passed, pass)
+		if passed > before {
+			attempt = 0
+		}
+		// A supervisor that mends its store forgets who reads, without a word to them.
+		if !errors.Is(err, jetstream.ErrConsumerNotFound) || attempt == consumerAttempts {
+			return err
+		}
+	}
+}
+
+// consumerAttempts is how often an export that has got nothing since is gone on with.
+const consumerAttempts = 3
+
+// readUpTo passes messages behind passed, which it moves, up to the last.
+func readUpTo(ctx context.Context, stream jetstream.Stream, subjects []string, since time.Duration, last uint64, passed *uint64, pass func(jetstream.Msg, time.Time) error) error {
+	consumer, err := readHistory(ctx, stream, subjects, since, *passed)
 	if err != nil {
 		return err
 	}
@@ -119,6 +138,7 @@ func readStored(ctx context.Context, stream jetstream.Stream, subjects []string,
 		if err := pass(m, meta.Timestamp); err != nil {
 			return err
 		}
+		*passed = meta.Sequence.Stream
 		left = min(meta.NumPending, last-meta.Sequence.Stream)
 	}
 	return nil

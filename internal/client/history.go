@@ -21,10 +21,14 @@ func (c *Client) history(ctx context.Context) (jetstream.Stream, error) {
 	return stream, historyError(err)
 }
 
-// readHistory begins to read the messages of some subjects, those of the last since, or all if it is 0.
-func readHistory(ctx context.Context, stream jetstream.Stream, subjects []string, since time.Duration) (jetstream.Consumer, error) {
+// readHistory begins to read the messages of some subjects: those behind sequence after, or if that is 0 those of the last since,
+// or all if that is 0 too.
+func readHistory(ctx context.Context, stream jetstream.Stream, subjects []string, since time.Duration, after uint64) (jetstream.Consumer, error) {
 	config := jetstream.OrderedConsumerConfig{FilterSubjects: subjects}
-	if since > 0 {
+	switch {
+	case after > 0:
+		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, after+1
+	case since > 0:
 		from := time.Now().Add(-since)
 		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &from
 	}

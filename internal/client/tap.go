@@ -111,7 +111,7 @@ func (c *Client) tapHistory(ctx context.Context, o TapOptions, subjects []string
 	if err != nil {
 		return err
 	}
-	consumer, err := readHistory(ctx, stream, subjects, o.Since)
+	consumer, err := readHistory(ctx, stream, subjects, o.Since, 0)
 	if err != nil {
 		return err
 	}
