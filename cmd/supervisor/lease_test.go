@@ -123,7 +123,7 @@ func TestLeaseWithoutQueue(t *testing.T) {
 		t.Errorf("another's frame: %v, %v", m, err)
 	}
 	queueFrame(t, nc, "yes", token)
-	waitUntil(t, "the device has got it", func() bool { return len(lines()) > 0 }) // its sender knows before
+	waitUntil(t, "the device has the holder's frame", func() bool { return len(lines()) > 0 })
 	if got := strings.Join(lines(), ","); got != "yes" {
 		t.Errorf("the device has got %s", got)
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // again ends the supervisor as a crash does, and starts it again, with a free port and new passwords.
@@ -113,7 +114,11 @@ func TestSendWaitsOverARestart(t *testing.T) {
 			g.await(t, "all is written", func(p portNumbers) bool { return p.Tx.Queued == 0 })
 		}
 		waits.signal(t, syscall.SIGCONT)
-		<-waits.ended
+		select {
+		case <-waits.ended:
+		case <-time.After(patience):
+			t.Fatalf("history %s, queue %s: it waits still\n%s", c.history, c.queue, waits.errors)
+		}
 		if code := waits.code(); code != c.code || !strings.Contains(waits.errors.String(), c.says) {
 			t.Errorf("history %s, queue %s: exit code %d, want %d\n%s", c.history, c.queue, code, c.code, waits.errors)
 		}
