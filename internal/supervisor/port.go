@@ -52,6 +52,8 @@ type port struct {
 	wake   chan struct{}        // holds a value when the device may have come
 	renew  chan struct{}        // holds a value when the writer is to be replaced
 
+	late <-chan struct{} // closed when a stop of the supervisor has no time left for more
+
 	telling    sync.Mutex // held while the state is changed or published; guards all below
 	lossTold   uint64     // what was last published of lostHistory
 	lossLogged time.Time
@@ -216,7 +218,7 @@ func (p *port) openAt(path string) (*serialio.Port, error) {
 }
 
 // close begins to give the device back, all descriptors at once: with one left open it would come back under another
-// name. The returned function waits until that is done, but no longer than closeLimit.
+// name. The returned function waits until that is done, but no longer than closeLimit, and not while a stop is late.
 func (p *port) close(device *serialio.Port) (wait func()) {
 	p.held.Store(nil)
 	p.hangups.Forget(device.Keeper())
@@ -232,6 +234,7 @@ func (p *port) close(device *serialio.Port) (wait func()) {
 		defer limit.Stop()
 		select {
 		case <-closed:
+		case <-p.late:
 		case <-limit.C:
 			p.log.Warn("the device takes long to close", "port", p.config.Name, "device", p.deviceName())
 		}

@@ -112,13 +112,19 @@ func waitFor(group *sync.WaitGroup, stop <-chan struct{}, limit time.Duration) {
 const drains = 3
 
 // drain publishes what was received in a session, where the reader was killed in the moment in which the session ended. It
-// is a reader like any other, whose device has nothing more to say. What the history does not take then is counted.
+// is a reader like any other, whose device has nothing more to say. What the history does not take then is counted. When the
+// supervisor stops there is not much time for it.
 func (p *port) drain(session string) {
 	if session == "" {
 		return
 	}
 	defer p.giveUp()
 	for range drains {
+		select {
+		case <-p.late:
+			return
+		default:
+		}
 		if state, _ := p.broker.Store(); state != ipc.StoreOK || !p.memory.pending(len(p.config.ForwardTo)) {
 			return
 		}
@@ -133,7 +139,12 @@ func (p *port) drain(session string) {
 			p.log.Error("what was received last is not published", "port", p.config.Name, "error", err)
 			return
 		}
-		ended := worker.EndsWithin(stopTimeout) || worker.Stop(0)
+		select {
+		case <-worker.Exited:
+		case <-p.late:
+		case <-time.After(stopTimeout):
+		}
+		ended := worker.HasExited() || worker.Stop(0)
 		p.revoke(readerOf(p.config.Name), ended)
 	}
 }

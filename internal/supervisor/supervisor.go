@@ -49,6 +49,9 @@ type Supervisor struct {
 	queues   *queues
 	metrics  *telemetry.Server         // nil: none
 	round    atomic.Pointer[time.Time] // when watchLosses came round last
+	late     context.Context           // ends when a stop has no time left for more
+	beLate   func()                    // ends late
+	overdue  func()                    // ends the supervisor although something hangs
 }
 
 // Run runs a gateway until ctx ends, then stops everything in order. It must be called on the main goroutine, locked to
@@ -67,16 +70,36 @@ func Run(ctx context.Context, c *config.Config, options Options) error {
 	if err != nil {
 		return err
 	}
-	defer folder.close()
 	spawner := process.NewSpawner()
 	spawning, stopSpawning := context.WithCancel(context.Background())
-	var group errgroup.Group
-	group.Go(func() error {
+	s.late, s.beLate = context.WithCancel(context.Background())
+	s.overdue = stopSpawning
+	ended := make(chan error, 1)
+	go func() { // waited for below, unless a disk or a driver holds it in the kernel
 		defer stopSpawning() // after the last worker is gone
-		return s.run(ctx, folder, spawner, programs)
-	})
-	return errors.Join(spawner.Run(spawning), group.Wait())
+		defer folder.close()
+		ended <- s.run(ctx, folder, spawner, programs)
+	}()
+	if err := spawner.Run(spawning); err != nil {
+		return errors.Join(err, <-ended)
+	}
+	select {
+	case err := <-ended:
+		return err
+	default:
+	}
+	if state, problem := s.broker.Store(); state != ipc.StoreOK {
+		return fmt.Errorf("not all could be closed within %s: %s", stopLimit, problem)
+	}
+	return fmt.Errorf("not all could be closed within %s: the disk under %s, or the driver of a device, does not answer", stopLimit, options.StateDir)
 }
+
+const (
+	// stopLate is how long after the end of the user's workers what is left to be published is given up and counted.
+	stopLate = 4 * time.Second
+	// stopLimit is when the supervisor ends whatever still hangs.
+	stopLimit = 4700 * time.Millisecond
+)
 
 // leaveProcessors leaves half of the machine's processors to the workers and to those who listen, which all wake up when a
 // frame passes: a broker that spreads over all of them comes in their way, and a frame takes a tenth longer.
@@ -136,6 +159,8 @@ func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *process.S
 		return err
 	}
 	defer workersGone()
+	stop := context.AfterFunc(running, s.boundStop)
+	defer stop()
 	group, running := errgroup.WithContext(running)
 	group.Go(func() error { return hangups.Run(running) })
 	group.Go(func() error { return s.watchDevices(running) })
@@ -154,6 +179,12 @@ func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *process.S
 	err = group.Wait()
 	s.log.Info("stopped")
 	return err
+}
+
+// boundStop sees to it that a stop which begins now ends in time, whatever hangs.
+func (s *Supervisor) boundStop() {
+	time.AfterFunc(stopLate, s.beLate)
+	time.AfterFunc(stopLimit, s.overdue)
 }
 
 // storeMended has writers ask for frames again, as the store has forgotten that they had, and tells the history what it may
@@ -206,7 +237,7 @@ func (s *Supervisor) preparePorts(spawner *process.Spawner, hangups *serialio.Ha
 		p := &port{
 			config: c, subjects: s.subjects, txFramings: txFramings, history: s.broker.HistoryStream(), broker: s.broker, spawner: spawner, hangups: hangups,
 			programs: programs, board: s.board, log: s.log, handover: s.handover, memory: memory, line: newLine(), wake: make(chan struct{}, 1),
-			renew: make(chan struct{}, 1),
+			renew: make(chan struct{}, 1), late: s.late.Done(),
 			lease: &lease{port: c.Name, ring: memory.ring, broker: s.broker, news: s.subjects.Leased(c.Name), log: s.log},
 		}
 		s.board.addPort(ipc.PortStatus{
