@@ -48,12 +48,17 @@ func (g *gateway) receives(t *testing.T, more uint64) {
 // wantStop stops a gateway whose history does not store: in time, and with a word on what it lacks.
 func (g *gateway) wantStop(t *testing.T) {
 	t.Helper()
+	g.wantInTime(t)
+	g.wantLastLoss(t)
+}
+
+func (g *gateway) wantInTime(t *testing.T) {
+	t.Helper()
 	took := g.stop(t, 0, syscall.SIGTERM)
 	t.Logf("it took %s to stop", took.Round(time.Millisecond))
 	if took > stopLimit {
 		t.Errorf("it took %s to stop, want at most %s\n%s", took, stopLimit, g.errors)
 	}
-	g.wantLastLoss(t)
 }
 
 func (g *gateway) wantLastLoss(t *testing.T) {

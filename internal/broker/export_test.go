@@ -3,7 +3,7 @@ package broker
 import "context"
 
 // Mend starts the store again, as its watcher does when the disk has room again.
-func (b *Broker) Mend(ctx context.Context) error { return b.mend(ctx) }
+func (b *Broker) Mend(ctx context.Context) error { return b.mend(ctx, nil) }
 
 // ForgetIDs has the history know no frame by its id.
 func ForgetIDs() { surelyKnown = 0 }

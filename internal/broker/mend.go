@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -18,9 +19,10 @@ import (
 const flushLimit = 2 * time.Second
 
 // mend starts JetStream again within the running server. Streams and consumers on files come back as the disk has them;
-// those in memory come back empty.
-func (b *Broker) mend(ctx context.Context) error {
-	inMemory := b.waitingInMemory(ctx)
+// those in memory, and those whose files are gone, come back empty.
+func (b *Broker) mend(ctx context.Context, gone []streamOn) error {
+	b.warnGone(ctx, gone)
+	lost := b.waitingNowhere(ctx, gone)
 	b.store.asked.Lock()
 	defer b.store.asked.Unlock()
 	if err := b.settleRequests(); err != nil {
@@ -39,8 +41,8 @@ func (b *Broker) mend(ctx context.Context) error {
 	if err := b.enable(); err != nil {
 		return err
 	}
-	for port, n := range inMemory {
-		b.opts.Log.Warn("frames that waited in memory are lost, as the store had to be started again", "port", port, "frames", n)
+	for port, n := range lost {
+		b.opts.Log.Warn("frames that waited, and not on the disk, are lost, as the store had to be started again", "port", port, "frames", n)
 	}
 	return errors.Join(b.passOnAcks(acks), b.restore(ctx))
 }
@@ -119,11 +121,11 @@ func (b *Broker) restore(ctx context.Context) error {
 	return nil
 }
 
-// waitingInMemory counts the frames in queues in memory, by port.
-func (b *Broker) waitingInMemory(ctx context.Context) map[string]uint64 {
+// waitingNowhere counts the frames in queues in memory, and in those whose files are gone, by port.
+func (b *Broker) waitingNowhere(ctx context.Context, gone []streamOn) map[string]uint64 {
 	waiting := map[string]uint64{}
 	for _, s := range b.plan {
-		if !s.limits.Memory {
+		if !s.limits.Memory && !slices.Contains(gone, streamOn{Control, s.name}) {
 			continue
 		}
 		for _, port := range s.ports {

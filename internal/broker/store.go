@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -53,6 +54,7 @@ func (b *Broker) Store() (state ipc.StoreState, problem string) {
 type verdict struct {
 	state   ipc.StoreState
 	problem string
+	remedy  string // empty: the usual one
 	mended  bool
 }
 
@@ -105,7 +107,7 @@ func (b *Broker) note(v verdict) {
 		b.opts.Log.Info("history and queues store again", "folder", b.storeDir())
 	default:
 		b.opts.Log.Error("history and queues do not store; live traffic goes on", "store", string(v.state), "folder", b.storeDir(), "error", v.problem,
-			"remedy", remedies[v.state])
+			"remedy", cmp.Or(v.remedy, remedies[v.state]))
 	}
 }
 
@@ -117,6 +119,7 @@ var remedies = map[ipc.StoreState]string{
 
 // attempts are those to mend the store.
 type attempts struct {
+	gone bool      // files of the store were missing at the last look
 	last time.Time // when it was mended, or that was tried
 	wait time.Duration
 }
@@ -136,6 +139,10 @@ func (a *attempts) begin(now time.Time) {
 
 // look asks how the store is and mends it if that may help. A disk that hangs keeps it waiting.
 func (b *Broker) look(ctx context.Context, a *attempts) verdict {
+	if gone := b.gone(); len(gone) > 0 {
+		return b.lookForGone(ctx, a, gone)
+	}
+	a.gone = false
 	problem := b.storeProblem()
 	if problem == "" {
 		return verdict{state: ipc.StoreOK}
@@ -150,7 +157,7 @@ func (b *Broker) look(ctx context.Context, a *attempts) verdict {
 	}
 	if now := time.Now(); a.due(now) {
 		a.begin(now)
-		if err := b.mend(ctx); err != nil {
+		if err := b.mend(ctx, nil); err != nil {
 			v.problem = fmt.Sprintf("%s; start it again: %v", problem, err)
 			return v
 		}

@@ -22,8 +22,9 @@ import (
 //	tap.env …    credentials of the roles, made at each start
 //	family       what marks the families of the supervisor's workers
 type folder struct {
-	path string
-	lock *os.File
+	path  string
+	lock  *os.File
+	files map[string]string // what was written into it, by name
 }
 
 // openFolder creates the state folder where needed, and takes it.
@@ -54,7 +55,7 @@ func openFolder(path string) (*folder, error) {
 			return nil, fmt.Errorf("state folder %s is not writable: %w", path, cause(err))
 		}
 	}
-	return &folder{path, lock}, nil
+	return &folder{path, lock, map[string]string{}}, nil
 }
 
 // newFamily makes up what marks the families of this supervisor's workers. What is left of those of one before, which was
@@ -68,6 +69,7 @@ func (f *folder) newFamily() (mark string, err error) {
 	if err := os.WriteFile(path, []byte(mark), 0o600); err != nil {
 		return "", fmt.Errorf("state folder %s is not writable: %w", f.path, cause(err))
 	}
+	f.files["family"] = mark
 	return mark, nil
 }
 
@@ -100,6 +102,30 @@ func (f *folder) write(name, content string) error {
 	if err != nil {
 		_ = os.Remove(temporary.Name())
 		return fmt.Errorf("write %s: %w", path, cause(err))
+	}
+	f.files[name] = content
+	return nil
+}
+
+// restore makes the folder again as it was, and takes it again, where it was deleted.
+func (f *folder) restore() error {
+	ours, err := f.lock.Stat()
+	if err != nil {
+		return err
+	}
+	if found, err := os.Stat(f.lock.Name()); err == nil && os.SameFile(ours, found) {
+		return nil
+	}
+	again, err := openFolder(f.path)
+	if err != nil {
+		return err
+	}
+	_ = f.lock.Close() // of a file without a name
+	f.lock = again.lock
+	for name, content := range f.files {
+		if err := f.write(name, content); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -164,7 +164,7 @@ func (s *Supervisor) run(ctx context.Context, folder *folder, spawner *process.S
 	group, running := errgroup.WithContext(running)
 	group.Go(func() error { return hangups.Run(running) })
 	group.Go(func() error { return s.watchDevices(running) })
-	group.Go(func() error { return s.broker.Watch(running, s.storeMended) })
+	group.Go(func() error { return s.broker.Watch(running, func() { s.storeMended(folder) }) })
 	begun := time.Now()
 	s.round.Store(&begun)
 	group.Go(func() error { return s.watchLosses(running) })
@@ -188,8 +188,11 @@ func (s *Supervisor) boundStop() {
 }
 
 // storeMended has writers ask for frames again, as the store has forgotten that they had, and tells the history what it may
-// have missed.
-func (s *Supervisor) storeMended() {
+// have missed. The store may have been deleted with all of the state folder.
+func (s *Supervisor) storeMended(folder *folder) {
+	if err := folder.restore(); err != nil {
+		s.log.Error("the state folder was deleted: programs that are started now find no credentials in it", "error", err, "remedy", "restart the supervisor")
+	}
 	for _, p := range s.ports {
 		p.renewWriter()
 		p.tellAgain()
