@@ -92,7 +92,7 @@ func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
 	}()
 	if !b.server.ReadyForConnections(10 * time.Second) {
 		if fatal := b.log.Fatal(); fatal != "" {
-			return nil, fmt.Errorf("start broker: %s", fatal)
+			return nil, b.orFull(fmt.Errorf("start broker: %s", fatal))
 		}
 		return nil, errors.New("start broker: not ready after 10 s")
 	}
@@ -107,7 +107,7 @@ func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
 	}
 	b.plan = planQueues(b.subjects, b.opts.Queues)
 	if err := b.createStreams(ctx); err != nil {
-		return nil, err
+		return nil, b.orFull(err)
 	}
 	return b, nil
 }

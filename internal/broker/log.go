@@ -32,11 +32,12 @@ func (l *serverLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(f
 
 // Warnf implements server.Logger.
 func (l *serverLog) Warnf(format string, v ...any) {
-	if l.quiet.Load() {
-		l.log.Debug(fmt.Sprintf(format, v...))
+	text := fmt.Sprintf(format, v...)
+	if l.quiet.Load() || isFull(text) {
+		l.log.Debug(text)
 		return
 	}
-	l.log.Warn(fmt.Sprintf(format, v...))
+	l.log.Warn(text)
 }
 
 // Fatalf implements server.Logger.
@@ -44,14 +45,16 @@ func (l *serverLog) Fatalf(format string, v ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.fatal = fmt.Sprintf(format, v...)
-	l.log.Error(l.fatal)
+	if !isFull(l.fatal) {
+		l.log.Error(l.fatal)
+	}
 }
 
 // Errorf implements server.Logger. That the store cannot be written is said several times over, and by its watcher in
 // one line with what helps.
 func (l *serverLog) Errorf(format string, v ...any) {
 	text := fmt.Sprintf(format, v...)
-	if l.quiet.Load() || strings.Contains(text, "rite error: ") || strings.Contains(text, "failed to store a msg") {
+	if l.quiet.Load() || strings.Contains(text, "rite error: ") || strings.Contains(text, "failed to store a msg") || isFull(text) {
 		l.log.Debug(text)
 		return
 	}

@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -215,6 +216,22 @@ const (
 	roomTried = 1 << 20
 )
 
+// littleRoom is an error like unix.ENOSPC, before the disk is quite full.
+type littleRoom string
+
+func (e littleRoom) Error() string { return string(e) }
+
+// Is implements what package errors looks for.
+func (e littleRoom) Is(target error) bool { return target == unix.ENOSPC }
+
+// orFull adds to an error that the disk is full, if it is: the server does not say why it cannot create a stream.
+func (b *Broker) orFull(err error) error {
+	if room := b.room(); errors.Is(room, unix.ENOSPC) || errors.Is(room, unix.EDQUOT) {
+		return fmt.Errorf("%w: %w", err, room)
+	}
+	return err
+}
+
 // room returns an error if the store's folder has no room or cannot be written.
 func (b *Broker) room() error {
 	dir := b.storeDir()
@@ -223,7 +240,7 @@ func (b *Broker) room() error {
 		return fmt.Errorf("look for room in %s: %w", dir, err)
 	}
 	if free := fs.Bavail * uint64(fs.Bsize); free < roomNeeded {
-		return fmt.Errorf("%d KiB are free of %d", free>>10, fs.Blocks*uint64(fs.Bsize)>>10)
+		return littleRoom(fmt.Sprintf("%d KiB are free of %d", free>>10, fs.Blocks*uint64(fs.Bsize)>>10))
 	}
 	f, err := os.CreateTemp(dir, "room-")
 	if err != nil {

@@ -138,6 +138,14 @@ func (f *folder) close() {
 	_ = f.lock.Close()
 }
 
+// orFull puts what helps in place of an error for which a full disk is the cause.
+func orFull(path string, err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return fmt.Errorf("the disk under %s is full: make room there, or choose another folder with --state-dir or state_dir (%w)", path, err)
+	}
+	return err
+}
+
 // cause is what the operating system said, without the path, which our own sentence names.
 func cause(err error) error {
 	var p *os.PathError

@@ -68,7 +68,7 @@ func Run(ctx context.Context, c *config.Config, options Options) error {
 	}
 	folder, err := openFolder(options.StateDir)
 	if err != nil {
-		return err
+		return orFull(options.StateDir, err)
 	}
 	spawner := process.NewSpawner()
 	spawning, stopSpawning := context.WithCancel(context.Background())
@@ -85,7 +85,7 @@ func Run(ctx context.Context, c *config.Config, options Options) error {
 	}
 	select {
 	case err := <-ended:
-		return err
+		return orFull(folder.path, err)
 	default:
 	}
 	if state, problem := s.broker.Store(); state != ipc.StoreOK {
