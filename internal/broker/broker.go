@@ -76,6 +76,9 @@ func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
 	if address.IP.IsUnspecified() {
 		b.url = fmt.Sprintf("nats://127.0.0.1:%d", address.Port)
 	}
+	if err := b.settleHistory(); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
 	options, err := b.serverOptions()
 	if err != nil {
 		return nil, err

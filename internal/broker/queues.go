@@ -16,6 +16,9 @@ import (
 // createQueues brings the streams of the queue to the plan. When the config has moved a port from one stream to another,
 // what waits for it moves along, in order; what waits for a port that is no longer configured stays until it is again.
 func (b *Broker) createQueues(ctx context.Context) (changed bool, err error) {
+	if err := b.changeStorage(ctx); err != nil {
+		return false, err
+	}
 	existing, err := b.queueStreams(ctx)
 	if err != nil {
 		return false, err
@@ -64,7 +67,7 @@ type move struct {
 	ports []string
 }
 
-// queueStreams lists the streams of the queue that an earlier run has left.
+// queueStreams lists the streams of the queue that an earlier run has left, with how much they hold of each subject.
 func (b *Broker) queueStreams(ctx context.Context) ([]*jetstream.StreamInfo, error) {
 	var found []*jetstream.StreamInfo
 	list := b.js.ListStreams(ctx)
@@ -76,6 +79,15 @@ func (b *Broker) queueStreams(ctx context.Context) ([]*jetstream.StreamInfo, err
 	if err := list.Err(); err != nil {
 		return nil, fmt.Errorf("broker: list streams: %w", err)
 	}
+	for i, info := range found {
+		s, err := b.js.Stream(ctx, info.Config.Name)
+		if err == nil {
+			found[i], err = s.Info(ctx, jetstream.WithSubjectFilter(">"))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("stream %s: %w", info.Config.Name, err)
+		}
+	}
 	return found, nil
 }
 
@@ -84,7 +96,9 @@ func (b *Broker) queueStreams(ctx context.Context) ([]*jetstream.StreamInfo, err
 func (b *Broker) leaving(old *jetstream.StreamInfo, planned int) move {
 	m := move{from: old.Config.Name}
 	for _, q := range b.opts.Queues {
-		had := slices.Contains(old.Config.Subjects, b.subjects.Tx(q.Port))
+		subject := b.subjects.Tx(q.Port)
+		// A move that was interrupted has left messages without the subject.
+		had := slices.Contains(old.Config.Subjects, subject) || old.State.Subjects[subject] > 0
 		stays := planned >= 0 && slices.Contains(b.plan[planned].ports, q.Port)
 		if had && !stays {
 			m.ports = append(m.ports, q.Port)
@@ -144,26 +158,8 @@ func (b *Broker) moveMessages(ctx context.Context, m move) error {
 		if b.Target(port).Stream == "" {
 			continue // queue: none; they wait until the port has a queue again
 		}
-		subject := b.subjects.Tx(port)
-		for {
-			raw, err := from.GetMsg(ctx, 0, jetstream.WithGetMsgSubject(subject))
-			if errors.Is(err, jetstream.ErrMsgNotFound) {
-				break
-			}
-			if err != nil {
-				return fmt.Errorf("stream %s: read what waits for port %s: %w", m.from, port, err)
-			}
-			msg := &nats.Msg{Subject: subject, Header: raw.Header, Data: raw.Data}
-			if msg.Header == nil {
-				msg.Header = nats.Header{}
-			}
-			msg.Header.Set(ipc.HeaderMsgID, fmt.Sprintf("%s.%d", m.from, raw.Sequence))
-			if _, err := b.js.PublishMsg(ctx, msg); err != nil {
-				return fmt.Errorf("stream %s: move what waits for port %s: %w; set its queue settings as before until it is empty", m.from, port, err)
-			}
-			if err := from.DeleteMsg(ctx, raw.Sequence); err != nil {
-				return fmt.Errorf("stream %s: %w", m.from, err)
-			}
+		if err := b.moveSubject(ctx, from, b.subjects.Tx(port)); err != nil {
+			return err
 		}
 	}
 	info, err := from.Info(ctx)
@@ -177,4 +173,29 @@ func (b *Broker) moveMessages(ctx context.Context, m move) error {
 		}
 	}
 	return nil
+}
+
+// moveSubject publishes what a stream holds on a subject that it does not listen to any more.
+func (b *Broker) moveSubject(ctx context.Context, from jetstream.Stream, subject string) error {
+	name := from.CachedInfo().Config.Name
+	for {
+		raw, err := from.GetMsg(ctx, 0, jetstream.WithGetMsgSubject(subject))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("stream %s: read what waits on %s: %w", name, subject, err)
+		}
+		msg := &nats.Msg{Subject: subject, Header: raw.Header, Data: raw.Data}
+		if msg.Header == nil {
+			msg.Header = nats.Header{}
+		}
+		msg.Header.Set(ipc.HeaderMsgID, fmt.Sprintf("%s.%d", name, raw.Sequence))
+		if _, err := b.js.PublishMsg(ctx, msg); err != nil {
+			return fmt.Errorf("stream %s: move what waits on %s: %w; set its queue settings as before until it is empty", name, subject, err)
+		}
+		if err := from.DeleteMsg(ctx, raw.Sequence); err != nil {
+			return fmt.Errorf("stream %s: %w", name, err)
+		}
+	}
 }
