@@ -47,6 +47,7 @@ type Broker struct {
 
 	bridges sync.WaitGroup // goroutines of local connections
 	cutOff  atomic.Uint64  // clients that did not keep up
+	usualGC int            // percent, while there is more than usual; Watch's
 
 	mu      sync.Mutex // guards users and handles
 	users   map[string]Grant
