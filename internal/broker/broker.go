@@ -49,6 +49,7 @@ type Broker struct {
 
 	bridges sync.WaitGroup // goroutines of local connections
 	cutOff  atomic.Uint64  // clients that did not keep up
+	usualGC int            // percent, while there is more than usual; Watch's
 
 	mu      sync.Mutex // guards users and handles
 	users   map[string]Grant
@@ -78,6 +79,9 @@ func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
 	b.url = "nats://" + address.String()
 	if address.IP.IsUnspecified() {
 		b.url = fmt.Sprintf("nats://127.0.0.1:%d", address.Port)
+	}
+	if err := b.settleHistory(); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
 	}
 	options, err := b.serverOptions()
 	if err != nil {

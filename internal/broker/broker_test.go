@@ -322,33 +322,6 @@ func TestQueueSurvivesARestartWithOtherLimits(t *testing.T) {
 	}
 }
 
-func TestOtherStorageNeedsAnEmptyQueue(t *testing.T) {
-	o := options(t)
-	first := start(t, o)
-	queue(t, first, "gps", "a")
-	first.Shutdown()
-	changed := o
-	changed.Queues = slices.Clone(o.Queues)
-	for i := range changed.Queues {
-		changed.Queues[i].Limits.Memory = true
-	}
-	if b, err := broker.Start(t.Context(), changed); err == nil || !strings.Contains(err.Error(), "1 messages") {
-		t.Errorf("Start = %v, want an error that names the message that would be lost", err)
-		if b != nil {
-			b.Shutdown()
-		}
-	}
-	second := start(t, o)
-	if got := fetch(t, second, "gps", 1); !slices.Equal(got, []string{"a"}) {
-		t.Fatalf("gps has %q waiting after the refusal, want a", got)
-	}
-	if err := stream(t, second.Control(), "SERIAL_QUEUE").Purge(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	second.Shutdown()
-	start(t, changed)
-}
-
 func TestHistoryCanBeSwitchedOff(t *testing.T) {
 	o := options(t)
 	on := start(t, o)

@@ -1,20 +1,54 @@
 package broker
 
-import "github.com/nats-io/nats-server/v2/server"
+import (
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+const (
+	// laggardLook is how often the clients are looked at that do not keep up.
+	laggardLook = 100 * time.Millisecond
+	// othersPending is how much may wait for all other clients than the one for which most waits.
+	othersPending = 12 << 20
+	// muchPending is how much waits for all clients together when memory is collected more often, which is twice what is in use
+	// else.
+	muchPending  = 8 << 20
+	collectOften = 25 // percent, see debug.SetGCPercent
+	// smallPending is what may wait for any client in any case.
+	smallPending = 1 << 20
+)
 
 // cutLaggards cuts off the clients for which so much waits that the server drops what else comes for them. It would do so
 // without a word; a client that is cut off knows that it has missed something. The server itself could have publishers
-// wait for such clients instead, up to 10 ms at a time, and with them everybody else.
+// wait for such clients instead, up to 10 ms at a time, and with them everybody else. When too much waits for all together,
+// those for which most does are cut off.
 func (b *Broker) cutLaggards() {
-	connections, err := b.server.Connz(&server.ConnzOptions{Sort: server.ByPending, Limit: 8, Username: true})
+	connections, err := b.server.Connz(&server.ConnzOptions{Sort: server.ByPending, Limit: 1024, Username: true})
 	if err != nil {
 		return // never, with these options
 	}
+	all := int64(0)
+	for _, c := range connections.Conns {
+		all += int64(c.Pending)
+	}
+	b.collect(all > muchPending)
+	cut := false
+	defer func() {
+		if cut {
+			runtime.GC() // what waited for them is much, and would else be doubled before it is given back
+		}
+	}()
 	for _, c := range connections.Conns {
 		// Beyond three quarters of what may wait the server drops.
-		if int64(c.Pending) <= b.maxPending()/4*3 {
+		pending := int64(c.Pending)
+		if pending <= b.maxPending()/4*3 && (all-pending <= othersPending || pending <= smallPending) {
 			return
 		}
+		all -= pending
+		cut = true
 		b.opts.Log.Warn("a client that does not keep up is cut off", "user", c.AuthorizedUser, "address", c.IP, "name", c.Name, "waiting_bytes", c.Pending)
 		b.cutOff.Add(1)
 		_ = b.server.DisconnectClientByID(c.Cid) // an error means that it has left
@@ -23,3 +57,14 @@ func (b *Broker) cutLaggards() {
 
 // maxPending is how much may wait for a client.
 func (b *Broker) maxPending() int64 { return int64(max(server.MAX_PENDING_SIZE, 4*b.opts.MaxFrame)) }
+
+// collect has the memory that clients have left be collected more often than usual, or as usual.
+func (b *Broker) collect(often bool) {
+	switch {
+	case often && b.usualGC == 0:
+		b.usualGC = debug.SetGCPercent(collectOften)
+	case !often && b.usualGC != 0:
+		debug.SetGCPercent(b.usualGC)
+		b.usualGC = 0
+	}
+}

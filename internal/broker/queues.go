@@ -16,6 +16,9 @@ import (
 // createQueues brings the streams of the queue to the plan. When the config has moved a port from one stream to another,
 // what waits for it moves along, in order; what waits for a port that is no longer configured stays until it is again.
 func (b *Broker) createQueues(ctx context.Context) (changed bool, err error) {
+	if err := b.changeStorage(ctx); err != nil {
+		return false, err
+	}
 	existing, err := b.queueStreams(ctx)
 	if err != nil {
 		return false, err
@@ -24,12 +27,8 @@ func (b *Broker) createQueues(ctx context.Context) (changed bool, err error) {
 	var moves []move
 	for _, old := range existing {
 		i := slices.IndexFunc(b.planned(), func(s stream) bool { return s.name == old.Config.Name })
-		holds, err := b.subjectsIn(ctx, old.Config.Name)
-		if err != nil {
-			return false, err
-		}
-		m := b.leaving(old, i, holds)
-		if len(m.ports) == 0 && i >= 0 {
+		m := b.leaving(old, i)
+		if len(m.ports) == 0 && (i >= 0 || slices.Equal(old.Config.Subjects, []string{retired(old.Config.Name)})) {
 			continue
 		}
 		changed = true
@@ -71,7 +70,7 @@ type move struct {
 	ports []string
 }
 
-// queueStreams lists the streams of the queue that an earlier run has left.
+// queueStreams lists the streams of the queue that an earlier run has left, with how much they hold of each subject.
 func (b *Broker) queueStreams(ctx context.Context) ([]*jetstream.StreamInfo, error) {
 	var found []*jetstream.StreamInfo
 	list := b.js.ListStreams(ctx)
@@ -83,29 +82,26 @@ func (b *Broker) queueStreams(ctx context.Context) ([]*jetstream.StreamInfo, err
 	if err := list.Err(); err != nil {
 		return nil, fmt.Errorf("broker: list streams: %w", err)
 	}
+	for i, info := range found {
+		s, err := b.js.Stream(ctx, info.Config.Name)
+		if err == nil {
+			found[i], err = s.Info(ctx, jetstream.WithSubjectFilter(">"))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("stream %s: %w", info.Config.Name, err)
+		}
+	}
 	return found, nil
 }
 
-// subjectsIn counts the messages in a stream, by subject.
-func (b *Broker) subjectsIn(ctx context.Context, name string) (map[string]uint64, error) {
-	s, err := b.js.Stream(ctx, name)
-	if err != nil {
-		return nil, fmt.Errorf("stream %s: %w", name, err)
-	}
-	info, err := s.Info(ctx, jetstream.WithSubjectFilter(">"))
-	if err != nil {
-		return nil, fmt.Errorf("stream %s: %w", name, err)
-	}
-	return info.State.Subjects, nil
-}
-
-// leaving finds the configured ports with messages in old, which holds some by subject, that the plan keeps in another stream.
-// planned is old's place in the plan, or negative.
-func (b *Broker) leaving(old *jetstream.StreamInfo, planned int, holds map[string]uint64) move {
+// leaving finds the configured ports with messages in old that the plan keeps in another stream. planned is old's place
+// in the plan, or negative.
+func (b *Broker) leaving(old *jetstream.StreamInfo, planned int) move {
 	m := move{from: old.Config.Name}
 	for _, q := range *b.queues.Load() {
-		// Of a port that was not configured for a while the stream has no subject any more.
-		had := slices.Contains(old.Config.Subjects, b.subjects.Tx(q.Port)) || holds[b.subjects.Tx(q.Port)] > 0
+		subject := b.subjects.Tx(q.Port)
+		// A move that was interrupted has left messages without the subject, and so has a port that was not configured for a while.
+		had := slices.Contains(old.Config.Subjects, subject) || old.State.Subjects[subject] > 0
 		stays := planned >= 0 && slices.Contains(b.planned()[planned].ports, q.Port)
 		if had && !stays {
 			m.ports = append(m.ports, q.Port)
@@ -165,26 +161,8 @@ func (b *Broker) moveMessages(ctx context.Context, m move) error {
 		if b.Target(port).Stream == "" {
 			continue // queue: none; they wait until the port has a queue again
 		}
-		subject := b.subjects.Tx(port)
-		for {
-			raw, err := from.GetMsg(ctx, 0, jetstream.WithGetMsgSubject(subject))
-			if errors.Is(err, jetstream.ErrMsgNotFound) {
-				break
-			}
-			if err != nil {
-				return fmt.Errorf("stream %s: read what waits for port %s: %w", m.from, port, err)
-			}
-			msg := &nats.Msg{Subject: subject, Header: raw.Header, Data: raw.Data}
-			if msg.Header == nil {
-				msg.Header = nats.Header{}
-			}
-			msg.Header.Set(ipc.HeaderMsgID, fmt.Sprintf("%s.%d", m.from, raw.Sequence))
-			if _, err := b.js.PublishMsg(ctx, msg); err != nil {
-				return fmt.Errorf("stream %s: move what waits for port %s: %w; set its queue settings as before until it is empty", m.from, port, err)
-			}
-			if err := from.DeleteMsg(ctx, raw.Sequence); err != nil {
-				return fmt.Errorf("stream %s: %w", m.from, err)
-			}
+		if err := b.moveSubject(ctx, from, b.subjects.Tx(port)); err != nil {
+			return err
 		}
 	}
 	info, err := from.Info(ctx)
@@ -198,4 +176,29 @@ func (b *Broker) moveMessages(ctx context.Context, m move) error {
 		}
 	}
 	return nil
+}
+
+// moveSubject publishes what a stream holds on a subject that it does not listen to any more.
+func (b *Broker) moveSubject(ctx context.Context, from jetstream.Stream, subject string) error {
+	name := from.CachedInfo().Config.Name
+	for {
+		raw, err := from.GetMsg(ctx, 0, jetstream.WithGetMsgSubject(subject))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("stream %s: read what waits on %s: %w", name, subject, err)
+		}
+		msg := &nats.Msg{Subject: subject, Header: raw.Header, Data: raw.Data}
+		if msg.Header == nil {
+			msg.Header = nats.Header{}
+		}
+		msg.Header.Set(ipc.HeaderMsgID, fmt.Sprintf("%s.%d", name, raw.Sequence))
+		if _, err := b.js.PublishMsg(ctx, msg); err != nil {
+			return fmt.Errorf("stream %s: move what waits on %s: %w; set its queue settings as before until it is empty", name, subject, err)
+		}
+		if err := from.DeleteMsg(ctx, raw.Sequence); err != nil {
+			return fmt.Errorf("stream %s: %w", name, err)
+		}
+	}
 }

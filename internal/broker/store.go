@@ -65,6 +65,8 @@ type verdict struct {
 func (b *Broker) Watch(ctx context.Context, mended func()) error {
 	tick := time.NewTicker(storeLook)
 	defer tick.Stop()
+	laggards := time.NewTicker(laggardLook)
+	defer laggards.Stop()
 	attempts := &attempts{}
 	looked := make(chan verdict, 1)
 	var looking time.Time // since when; zero: not
@@ -78,8 +80,9 @@ func (b *Broker) Watch(ctx context.Context, mended func()) error {
 				}
 			}
 			return nil
-		case <-tick.C:
+		case <-laggards.C:
 			b.cutLaggards()
+		case <-tick.C:
 			if looking.IsZero() {
 				looking = time.Now()
 				go func() { looked <- b.look(ctx, attempts) }() // waited for here

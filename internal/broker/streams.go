@@ -177,8 +177,8 @@ func within(window, age time.Duration) time.Duration {
 	return window
 }
 
-// ensureStream creates or updates a stream. One whose storage has changed cannot be updated: it is made anew if it is
-// empty, and else left for the user to decide.
+// ensureStream creates or updates a stream. One whose storage has changed cannot be updated: it is made anew. It must be
+// empty, see changeStorage and settleHistory.
 func ensureStream(ctx context.Context, js jetstream.JetStream, config jetstream.StreamConfig) (created bool, err error) {
 	old, err := js.Stream(ctx, config.Name)
 	switch {
@@ -188,8 +188,7 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, config jetstream.
 		return false, fmt.Errorf("stream %s: %w", config.Name, err)
 	case old.CachedInfo().Config.Storage != config.Storage:
 		if n := old.CachedInfo().State.Msgs; n > 0 {
-			return false, fmt.Errorf("stream %s holds %d messages in storage %s, and the config now says %s: change it back, "+
-				"or give them up by removing the folder store/ from the state folder", config.Name, n, old.CachedInfo().Config.Storage, config.Storage)
+			return false, fmt.Errorf("stream %s holds %d messages in storage %s still, and the config says %s", config.Name, n, old.CachedInfo().Config.Storage, config.Storage)
 		}
 		if err := js.DeleteStream(ctx, config.Name); err != nil {
 			return false, fmt.Errorf("stream %s: change its storage: %w", config.Name, err)
