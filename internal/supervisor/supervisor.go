@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -75,7 +76,15 @@ func Run(ctx context.Context, c *config.Config, options Options) error {
 		defer stopSpawning() // after the last worker is gone
 		return s.run(ctx, folder, spawner, programs)
 	})
-	return errors.Join(spawner.Run(spawning), group.Wait())
+	return withRemedy(errors.Join(spawner.Run(spawning), group.Wait()))
+}
+
+// withRemedy says what the user can do about an error that can come up anywhere.
+func withRemedy(err error) error {
+	if errors.Is(err, syscall.EMFILE) {
+		return fmt.Errorf("%w (raise the limit: ulimit -n 65536, or LimitNOFILE=65536 in the service's unit)", err)
+	}
+	return err
 }
 
 // leaveProcessors leaves half of the machine's processors to the workers and to those who listen, which all wake up when a
