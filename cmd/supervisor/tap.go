@@ -83,7 +83,8 @@ func tap(ctx context.Context, place client.Place, out io.Writer, f tapFlags, por
 		}
 	}
 	left := f.frames
-	err = supervisor.Tap(ctx, client.TapOptions{Ports: ports, Since: f.since, Listening: func() {
+	err = supervisor.Tap(ctx, client.TapOptions{Ports: ports, Since: f.since, Listening: func(ports []string) {
+		printer.Align(ports)
 		fmt.Fprintln(os.Stderr, "supervisor: listening")
 	}}, func(r capture.Record) error {
 		if err := printer.Print(r); err != nil {

@@ -21,8 +21,8 @@ const backlog = 1 << 16
 type TapOptions struct {
 	Ports []string      // none: all
 	Since time.Duration // > 0: begin so long ago, from the history
-	// Listening, if set, is called when nothing will be missed any more.
-	Listening func()
+	// Listening, if set, is called with the ports that are watched when nothing will be missed any more.
+	Listening func(ports []string)
 }
 
 // Tap passes the traffic to see, in order, until ctx ends or see returns an error, which Tap returns. A frame that a
@@ -35,6 +35,10 @@ func (c *Client) Tap(ctx context.Context, o TapOptions, see func(capture.Record)
 	if err := checkPorts(o.Ports, status); err != nil {
 		return err
 	}
+	subjects := c.watched(o.Ports)
+	if len(o.Ports) == 0 {
+		o.Ports = PortNames(status)
+	}
 	once := &repeats{}
 	pass := func(subject string, h nats.Header, payload []byte) error {
 		r, ok := recordOf(c.Subjects, subject, h, payload)
@@ -43,7 +47,6 @@ func (c *Client) Tap(ctx context.Context, o TapOptions, see func(capture.Record)
 		}
 		return see(r)
 	}
-	subjects := c.watched(o.Ports)
 	if o.Since > 0 {
 		return c.tapHistory(ctx, o, subjects, pass)
 	}
@@ -76,7 +79,7 @@ func (c *Client) tapLive(ctx context.Context, o TapOptions, subjects []string, p
 		return fmt.Errorf("watch the traffic: %w", err)
 	}
 	if o.Listening != nil {
-		o.Listening()
+		o.Listening(o.Ports)
 	}
 	for {
 		select {
@@ -107,7 +110,7 @@ func (c *Client) tapHistory(ctx context.Context, o TapOptions, subjects []string
 	stop := context.AfterFunc(ctx, messages.Stop)
 	defer stop()
 	if o.Listening != nil {
-		o.Listening()
+		o.Listening(o.Ports)
 	}
 	for {
 		m, err := messages.Next()
