@@ -52,6 +52,7 @@ func TestControlRequests(t *testing.T) {
 		`{"baud": 1200, "flush": "all"}`:     "400",
 		`{"baud": 1200, "rts": false}`:       "501", // a pty has none
 		`{"baud": 1200} {"baud": 2400}`:      "400",
+		`{"baud": 1200}}`:                    "400",
 	} {
 		if _, code := ask(request); code != want {
 			t.Errorf("%s: code %q, want %s", request, code, want)

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -28,7 +30,7 @@ func demoCommand(p *places) *cobra.Command {
 			"Nothing outside a temporary folder is touched.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if p.config != "" {
-				return usagef("the demo has a config of its own; leave --config out, or use supervisor run")
+				return usagef("demo has a config of its own and takes no --config; use supervisor run")
 			}
 			return demo(c.Context(), c.OutOrStdout(), p.stateDir)
 		},
@@ -48,33 +50,46 @@ func demo(ctx context.Context, out io.Writer, stateDir string) (err error) {
 		return err
 	}
 	defer devices.close()
-	conf, err := config.Parse("the demo's config", []byte(fmt.Sprintf(demoConfig, freeAddress("127.0.0.1:4222"), devices.gps.Path(), devices.echo.Path())))
+	conf, err := config.Parse("the demo's config", []byte(fmt.Sprintf(demoConfig, devices.gps.Path(), devices.echo.Path())))
 	if err != nil {
 		return err
 	}
-	conf.Log.Level = 4 // warnings: what is running is on stdout
-
+	conf.Log.Level = slog.LevelWarn // what is running is on stdout
 	log, _, closeLog := openLog(conf.Log)
 	defer closeLog()
+
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	group, running := errgroup.WithContext(running)
 	group.Go(func() error { return simulator.GPS{Pty: devices.gps}.Run(running) })
 	group.Go(func() error { return simulator.Echo{Pty: devices.echo}.Run(running) })
-	err = supervisor.Run(running, conf, supervisor.Options{
+	options := supervisor.Options{
 		StateDir: stateDir, Version: version, Log: log,
 		Ready: func(b ipc.BrokerStatus) {
-			fmt.Fprint(out, introduction(b.URL, stateDir))
-			group.Go(func() error { return demoTraffic(running, out, stateDir) })
+			words := strings.NewReplacer("{self}", self(), "{dir}", quoted(stateDir), "{url}", b.URL)
+			steps := words.Replace(demoSteps)
+			fmt.Fprint(out, words.Replace(strings.Replace(introduction, "{steps}", steps, 1)))
+			group.Go(func() error {
+				err := demoTraffic(running, out, stateDir, steps)
+				if errors.Is(err, syscall.EPIPE) { // as head(1) leaves
+					stop()
+					return nil
+				}
+				return err
+			})
 		},
-	})
+	}
+	err = supervisor.Run(running, conf, options)
+	if errors.Is(err, syscall.EADDRINUSE) { // by another demo, or a broker: any other port is as good
+		conf.Broker.Listen = "127.0.0.1:0"
+		err = supervisor.Run(running, conf, options)
+	}
 	stop()
 	return errors.Join(err, group.Wait())
 }
 
 const demoConfig = `
 name: demo
-broker: {listen: %q}
 ports:
   gps:
     device: %s
@@ -86,8 +101,7 @@ history: {max_age: 1h, max_bytes: 16MiB}
 `
 
 // introduction says what runs and what to try.
-func introduction(url, stateDir string) string {
-	return strings.NewReplacer("{self}", ourselves(), "{dir}", stateDir, "{url}", url).Replace(`
+const introduction = `
 serialvisor demo: two simulated serial devices, shared at {url}
 
   gps   says where it is, once a second
@@ -95,10 +109,7 @@ serialvisor demo: two simulated serial devices, shared at {url}
 
 Try in a second terminal, in this folder:
 
-  {self} tap gps --state-dir {dir}
-  {self} send echo hello --state-dir {dir}
-  {self} status --state-dir {dir}
-
+{steps}
 or with any NATS client (the nats command: go install github.com/nats-io/natscli/nats@latest):
 
   eval "$({self} env --state-dir {dir})"
@@ -106,40 +117,53 @@ or with any NATS client (the nats command: go install github.com/nats-io/natscli
 
 What the ports receive (←) and send (→) follows. Ctrl-C ends the demo.
 
-`)
-}
+`
 
-// ourselves is what to type for this program.
-func ourselves() string {
-	self := os.Args[0]
-	if !strings.Contains(self, "/") {
+// demoSteps are what to type.
+const demoSteps = `  {self} tap gps --state-dir {dir}
+  {self} send echo hello --state-dir {dir}
+  {self} status --state-dir {dir}
+`
+
+// self is how this program is called in a second terminal.
+func self() string {
+	path := os.Args[0]
+	if !strings.Contains(path, "/") {
 		return "supervisor"
 	}
 	if here, err := os.Getwd(); err == nil {
-		if relative, err := filepath.Rel(here, self); err == nil && !strings.HasPrefix(relative, "..") {
-			return "./" + relative
+		if relative, err := filepath.Rel(here, path); err == nil && !strings.HasPrefix(relative, "..") {
+			return quoted("./" + relative)
 		}
 	}
-	return self
+	return quoted(path)
 }
 
-// remindEvery is after how many rows it is said again what to try, as the introduction has scrolled away.
-const remindEvery = 20
+var plainWord = regexp.MustCompile(`^[\w./-]+$`)
+
+// quoted is a word for a POSIX shell.
+func quoted(word string) string {
+	if plainWord.MatchString(word) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// demoReminder is after how many lines a terminal shows the steps again, which would scroll out of it else.
+const demoReminder = 16
 
 // demoTraffic prints what happens, as supervisor tap would.
-func demoTraffic(ctx context.Context, out io.Writer, stateDir string) error {
+func demoTraffic(ctx context.Context, out io.Writer, stateDir, steps string) error {
 	c, err := client.Connect(client.Place{StateDir: stateDir}, ipc.RoleTap)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	printer := &client.Printer{Out: out, Colour: isTerminal(out), Width: len("echo")}
-	rows := 0
-	return c.Tap(ctx, client.TapOptions{}, func(r capture.Record) error {
-		if rows++; rows%remindEvery == 0 {
-			if _, err := fmt.Fprintf(out, "\n  in a second terminal, in this folder: %s send echo hello --state-dir %s\n\n", ourselves(), stateDir); err != nil {
-				return err
-			}
+	printer := &client.Printer{Out: out, Colour: isTerminal(out)}
+	printed := 0
+	return c.Tap(ctx, client.TapOptions{Listening: printer.Align}, func(r capture.Record) error {
+		if printed++; printer.Colour && printed%demoReminder == 0 {
+			fmt.Fprintf(out, "\nTry in a second terminal, in this folder; Ctrl-C ends the demo:\n%s\n", steps)
 		}
 		return printer.Print(r)
 	})
@@ -164,14 +188,4 @@ func demoDevices() (demoPtys, error) {
 func (d demoPtys) close() {
 	_ = d.gps.Close()
 	_ = d.echo.Close()
-}
-
-// freeAddress is the one that is wanted, or if it is taken one with a port that the system chooses.
-func freeAddress(wanted string) string {
-	l, err := net.Listen("tcp", wanted)
-	if err != nil {
-		return "127.0.0.1:0"
-	}
-	_ = l.Close()
-	return wanted
 }

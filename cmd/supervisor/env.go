@@ -16,7 +16,7 @@ func envCommand(p *places) *cobra.Command {
 		Example: "  eval \"$(supervisor env)\"; nats sub 'serial.*.rx'",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if !slices.Contains(ipc.Roles, ipc.Role(role)) {
-				return usagef("--role %q: there are tap, send and admin", role)
+				return usagef("--role %q is not known; use tap, send or admin", role)
 			}
 			place := p.running()
 			place.Environ = false // it would print what the shell has already

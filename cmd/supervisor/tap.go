@@ -82,7 +82,8 @@ func tap(ctx context.Context, place client.Place, out io.Writer, f tapFlags, por
 	defer supervisor.Close()
 	printer := &client.Printer{Out: out, Format: f.format(), Colour: isTerminal(out)}
 	left := f.frames
-	err = supervisor.Tap(ctx, client.TapOptions{Ports: ports, Since: f.since, Wire: f.raw, Listening: func() {
+	err = supervisor.Tap(ctx, client.TapOptions{Ports: ports, Since: f.since, Wire: f.raw, Listening: func(ports []string) {
+		printer.Align(ports)
 		fmt.Fprintln(os.Stderr, "supervisor: listening")
 	}, Missed: func(port string, bytes uint64) {
 		fmt.Fprintf(os.Stderr, "supervisor: port %s: %d received bytes are missing here\n", port, bytes)

@@ -25,7 +25,7 @@ type Printer struct {
 	Out    io.Writer
 	Format Format
 	Colour bool // for a terminal: local time, arrows, colour
-	Width  int  // of the longest port name, as far as it is known
+	width  int  // of the longest port name
 }
 
 // ANSI escape sequences, see console_codes(4).
@@ -37,6 +37,13 @@ const (
 	cyan   = "\x1b[36m"
 	plain  = "\x1b[0m"
 )
+
+// Align has lines of a terminal stand below each other, whichever of these ports they are of.
+func (p *Printer) Align(ports []string) {
+	for _, port := range ports {
+		p.width = max(p.width, len(port))
+	}
+}
 
 // Print prints one record.
 func (p *Printer) Print(r capture.Record) error {
@@ -53,9 +60,9 @@ func (p *Printer) Print(r capture.Record) error {
 	text := p.text(r)
 	var err error
 	if p.Colour {
-		p.Width = max(p.Width, len(r.Port))
+		p.Align([]string{r.Port}) // it may be one that the history alone remembers
 		arrow, colour := look(r)
-		_, err = fmt.Fprintf(p.Out, "%s%s%s  %s%-*s %s%s  %s\n", dim, r.Time.Local().Format("15:04:05.000"), plain, colour, p.Width, r.Port, arrow, plain, text)
+		_, err = fmt.Fprintf(p.Out, "%s%s%s  %s%-*s %s%s  %s\n", dim, r.Time.Local().Format("15:04:05.000"), plain, colour, p.width, r.Port, arrow, plain, text)
 	} else {
 		_, err = fmt.Fprintf(p.Out, "%s %s %s %s\n", r.Time.Format(time.RFC3339Nano), r.Port, r.Kind, text)
 	}

@@ -22,8 +22,8 @@ type TapOptions struct {
 	Ports []string      // none: all
 	Since time.Duration // > 0: begin so long ago, from the history
 	Wire  bool          // say what received frames were on the line
-	// Listening, if set, is called when nothing will be missed any more.
-	Listening func()
+	// Listening, if set, is called with the ports that are watched when nothing will be missed any more.
+	Listening func(ports []string)
 	// Missed, if set, is called when received bytes of a port are found missing, at most once a second and at the end.
 	Missed func(port string, bytes uint64)
 }
@@ -43,6 +43,10 @@ func (c *Client) Tap(ctx context.Context, o TapOptions, see func(capture.Record)
 		return err
 	}
 	defer join.tell()
+	subjects := c.watched(o.Ports)
+	if len(o.Ports) == 0 {
+		o.Ports = PortNames(status)
+	}
 	once := &repeats{}
 	pass := func(subject string, h nats.Header, payload []byte) error {
 		r, ok := recordOf(c.Subjects, subject, h, payload)
@@ -52,7 +56,6 @@ func (c *Client) Tap(ctx context.Context, o TapOptions, see func(capture.Record)
 		join.take(&r)
 		return see(r)
 	}
-	subjects := c.watched(o.Ports)
 	if o.Since > 0 {
 		return c.tapHistory(ctx, o, subjects, pass)
 	}
@@ -85,7 +88,7 @@ func (c *Client) tapLive(ctx context.Context, o TapOptions, subjects []string, j
 		return fmt.Errorf("watch the traffic: %w", err)
 	}
 	if o.Listening != nil {
-		o.Listening()
+		o.Listening(o.Ports)
 	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -122,7 +125,7 @@ func (c *Client) tapHistory(ctx context.Context, o TapOptions, subjects []string
 	stop := context.AfterFunc(ctx, messages.Stop)
 	defer stop()
 	if o.Listening != nil {
-		o.Listening()
+		o.Listening(o.Ports)
 	}
 	for {
 		m, err := messages.Next()

@@ -4,6 +4,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -124,7 +125,7 @@ func Find() (string, error) {
 
 // Load reads a file. The error is of type Problems if its content is wrong.
 func Load(path string) (*Config, error) {
-	data, err := os.ReadFile(path)
+	data, err := readFile(path)
 	var p *fs.PathError
 	if errors.As(err, &p) {
 		return nil, &fs.PathError{Op: "read config", Path: path, Err: p.Err}
@@ -133,4 +134,14 @@ func Load(path string) (*Config, error) {
 		return nil, err
 	}
 	return Parse(path, data)
+}
+
+// readFile reads no more of a file than shows that it is too large.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	return io.ReadAll(io.LimitReader(f, largestFile+1))
 }

@@ -67,7 +67,7 @@ func (c *collector) framingMapping(key string, n ast.Node, to *frame.Spec, types
 	fields := []field{
 		{"type", types},
 		{"max_bytes", c.size(1, frame.MaxFrameBytes, func(v int64) { to.MaxBytes = int(v) })},
-		{"idle_flush", c.duration(&to.IdleFlush)},
+		{"idle_flush", c.durationUpTo(longestSilence, &to.IdleFlush)},
 		{"delimiter", func(key string, n ast.Node) {
 			if length := len(text(n)); !isScalar(n) || length < 1 || length > frame.MaxDelimiterBytes {
 				c.fail(n, key, "%s has %d bytes; a delimiter has 1 to %d, as in \"\\r\\n\" with double quotes", described(n), length, frame.MaxDelimiterBytes)
@@ -82,7 +82,7 @@ func (c *collector) framingMapping(key string, n ast.Node, to *frame.Spec, types
 				c.fail(n, key, "%s is no silence that could end a frame; write a duration above 0, such as 5ms", described(n))
 				return
 			}
-			to.Gap = v
+			c.durationUpTo(longestSilence, &to.Gap)(key, n)
 		}},
 		{"size", c.choice([]string{"1", "2", "4"}, func(s string) { to.Size, _ = strconv.Atoi(s) })},
 		{"byte_order", c.choice([]string{frame.BigEndian, frame.LittleEndian}, func(s string) { to.ByteOrder = s })},

@@ -24,6 +24,10 @@ func (c *collector) mapping(n ast.Node, key string, fields ...field) map[string]
 				return
 			}
 		}
+		if name == "<<" {
+			c.fail(keyNode, join(key, name), "merge keys and aliases are not supported; write the keys out")
+			return
+		}
 		names := make([]string, len(fields))
 		for i, f := range fields {
 			names[i] = f.name
@@ -46,6 +50,9 @@ func (c *collector) entries(n ast.Node, key string, pass func(name string, keyNo
 	case *ast.MappingValueNode:
 		values = []*ast.MappingValueNode{m}
 	case *ast.NullNode:
+		return
+	case *ast.AliasNode:
+		c.fail(n, key, "aliases are not supported; write the keys out")
 		return
 	default:
 		c.fail(n, key, "%s is not a mapping; write keys and values, as in {key: value}", described(n))

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 )
@@ -32,17 +33,22 @@ func Parse(path string, data []byte) (*Config, error) {
 
 // parseYAML returns the document, or nil when there is none that could be looked into.
 func (c *collector) parseYAML(data []byte) ast.Node {
+	if len(data) > largestFile {
+		c.problems = append(c.problems, Problem{c.file, 1, 1, "", fmt.Sprintf("the file is larger than %s, which no config is; is it the right file?", formatSize(largestFile))})
+		return nil
+	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if !utf8.Valid(data) {
 		c.problems = append(c.problems, Problem{c.file, 1 + bytes.Count(data[:firstInvalid(data)], []byte("\n")), 1, "", "the file is not UTF-8 text"})
 		return nil
 	}
-	if p := c.tooMuch(data); p != nil {
+	tokens := lexer.Tokenize(string(data))
+	if p := tooDeep(c.file, tokens); p != nil {
 		c.problems = append(c.problems, *p)
 		return nil
 	}
 	// Keys that stand twice are found later, together with everything else.
-	file, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
+	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		c.problems = append(c.problems, syntaxProblem(c.file, err))
 		return nil
@@ -55,40 +61,6 @@ func (c *collector) parseYAML(data []byte) ast.Node {
 		return nil
 	}
 	return file.Docs[0].Body
-}
-
-// What no config needs, and what would take the parser all the memory that there is.
-const (
-	largestFile = 1 << 20 // bytes
-	deepest     = 50      // brackets in each other
-	widest      = 2000    // columns of indentation
-)
-
-// tooMuch refuses a file that is too large or too deep. It does not know about quotes and comments: a bracket in them counts
-// too, which takes more of them than anybody writes.
-func (c *collector) tooMuch(data []byte) *Problem {
-	if len(data) > largestFile {
-		return &Problem{c.file, 1, 1, "", fmt.Sprintf("the file has %d bytes; a config has %d at most", len(data), largestFile)}
-	}
-	line, depth := 0, 0
-	for text := range bytes.SplitSeq(data, []byte("\n")) {
-		line++
-		if indent := len(text) - len(bytes.TrimLeft(text, " -?:\t")); indent > widest {
-			return &Problem{c.file, line, widest, "", "the line begins too far to the right"}
-		}
-		for column, b := range text {
-			switch b {
-			case '[', '{':
-				depth++
-			case ']', '}':
-				depth = max(0, depth-1)
-			}
-			if depth > deepest {
-				return &Problem{c.file, line, column + 1, "", fmt.Sprintf("more than %d brackets are open here", deepest)}
-			}
-		}
-	}
-	return nil
 }
 
 func firstInvalid(data []byte) int {
@@ -203,7 +175,7 @@ func (c *collector) address(to *string) func(string, ast.Node) {
 func (c *collector) history(key string, n ast.Node, h *History) {
 	c.mapping(n, key,
 		field{"storage", c.storage(&h.Storage)},
-		field{"max_age", c.duration(&h.MaxAge)},
+		field{"max_age", c.durationUpTo(longestAge, &h.MaxAge)},
 		field{"max_bytes", c.size(1<<20, 1<<50, func(v int64) { h.MaxBytes = v })},
 		field{"sync", func(key string, n ast.Node) {
 			if text(n) == "always" {
@@ -213,7 +185,7 @@ func (c *collector) history(key string, n ast.Node, h *History) {
 			if v, err := parseDuration(text(n)); !isScalar(n) || err != nil || v == 0 {
 				c.fail(n, key, "%s is not known; write a duration such as 2s, or always", described(n))
 			} else {
-				h.Sync = v
+				c.durationUpTo(longestSync, &h.Sync)(key, n)
 			}
 		}},
 	)

@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/goccy/go-yaml/ast"
 
@@ -13,9 +12,6 @@ import (
 )
 
 var portPattern = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
-
-// longestSettle is more than any device takes to start.
-const longestSettle = 10 * time.Minute
 
 // portNodes is where a port's parts stand, for problems that concern several ports.
 type portNodes struct {
@@ -114,7 +110,7 @@ func (c *collector) queue(key string, n ast.Node, q *Queue) {
 	c.mapping(n, key,
 		field{"storage", c.storage(&q.Storage)},
 		field{"max_messages", c.number(1, 100_000_000, func(v int64) { q.MaxMessages = v })},
-		field{"max_age", c.duration(&q.MaxAge)},
+		field{"max_age", c.durationUpTo(longestAge, &q.MaxAge)},
 	)
 }
 

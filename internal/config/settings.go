@@ -82,9 +82,9 @@ func (c *collector) rs485(key string, n ast.Node, to *serialio.RS485) {
 	}
 }
 
-// usb takes what identifies a device on the USB.
+// usb takes what identifies a device on the USB. It is nil where something is wrong with it.
 func (c *collector) usb(key string, n ast.Node) *devices.Identity {
-	id := &devices.Identity{}
+	id, before := &devices.Identity{}, len(c.problems)
 	present := c.mapping(n, key,
 		field{"vid", c.usbID(&id.VID)},
 		field{"pid", c.usbID(&id.PID)},
@@ -96,6 +96,9 @@ func (c *collector) usb(key string, n ast.Node) *devices.Identity {
 	)
 	if len(present) == 0 && isMapping(n) {
 		c.fail(n, key, "it names nothing; use vid, pid, serial or interface, as `supervisor ports` shows them")
+	}
+	if len(c.problems) > before {
+		return nil
 	}
 	return id
 }

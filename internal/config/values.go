@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/goccy/go-yaml/ast"
 )
@@ -14,11 +15,14 @@ import (
 // str takes a text that is not empty.
 func (c *collector) str(to *string) func(string, ast.Node) {
 	return func(key string, n ast.Node) {
-		if !isScalar(n) || text(n) == "" {
+		switch {
+		case !isScalar(n) || text(n) == "":
 			c.fail(n, key, "%s is not a text; write one", described(n))
-			return
+		case strings.ContainsFunc(text(n), unicode.IsControl):
+			c.fail(n, key, "%q has a control character in it; leave that out", text(n))
+		default:
+			*to = text(n)
 		}
-		*to = text(n)
 	}
 }
 
@@ -27,10 +31,6 @@ func (c *collector) path(to *string) func(string, ast.Node) {
 	return func(key string, n ast.Node) {
 		if _, text := plain(n).(*ast.StringNode); !text {
 			c.fail(n, key, "%s is not a path; write one, in quotes if it looks like a number", described(n))
-			return
-		}
-		if strings.ContainsRune(text(n), 0) {
-			c.fail(n, key, "a path cannot contain the character NUL")
 			return
 		}
 		c.str(to)(key, n)
@@ -79,14 +79,35 @@ func (c *collector) duration(to *time.Duration) func(string, ast.Node) {
 	}
 }
 
+// The longest durations: what is longer is a mistake, after which a port would seem dead.
+const (
+	longestSettle  = 10 * time.Minute
+	longestSilence = time.Hour
+	longestSync    = time.Hour
+	longestWait    = 24 * time.Hour
+	longestAge     = 10 * 365 * 24 * time.Hour
+)
+
 // durationUpTo is duration with a limit.
 func (c *collector) durationUpTo(most time.Duration, to *time.Duration) func(string, ast.Node) {
 	return func(key string, n ast.Node) {
 		c.duration(to)(key, n)
 		if *to > most {
-			c.fail(n, key, "%s is out of range; it can be up to %s", *to, most)
+			c.fail(n, key, "%s is out of range; it can be up to %s", described(n), formatDuration(most))
 		}
 	}
+}
+
+// formatDuration is Go's form without the zeros at its end: 10m, not 10m0s.
+func formatDuration(v time.Duration) string {
+	text := v.String()
+	if short, ok := strings.CutSuffix(text, "m0s"); ok {
+		text = short + "m"
+	}
+	if short, ok := strings.CutSuffix(text, "h0m"); ok {
+		text = short + "h"
+	}
+	return text
 }
 
 func parseDuration(s string) (time.Duration, error) {

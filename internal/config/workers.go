@@ -118,7 +118,7 @@ func (c *collector) worker(key string, keyNode, n ast.Node, w *Worker) workerNod
 		field{"command", func(key string, n ast.Node) { w.Command = c.command(key, n) }},
 		field{"directory", func(key string, n ast.Node) {
 			own := w.Directory
-			c.str(&w.Directory)(key, n)
+			c.path(&w.Directory)(key, n)
 			if !filepath.IsAbs(w.Directory) {
 				w.Directory = filepath.Join(own, w.Directory)
 			}
@@ -127,10 +127,10 @@ func (c *collector) worker(key string, keyNode, n ast.Node, w *Worker) workerNod
 		field{"role", note(c.choice(roles, func(s string) { w.Role = ipc.Role(s) }))},
 		field{"ports", func(key string, n ast.Node) { w.Ports, nodes.ports = c.names(key, n, "a port's name") }},
 		field{"restart", c.choice([]string{string(Always), string(OnFailure), string(Never)}, func(s string) { w.Restart = Restart(s) })},
-		field{"start_timeout", note(c.duration(&w.StartTimeout))},
+		field{"start_timeout", note(c.durationUpTo(longestWait, &w.StartTimeout))},
 		field{"notify", c.toggle(&w.Notify)},
-		field{"watchdog", note(c.duration(&w.Watchdog))},
-		field{"stop_timeout", c.duration(&w.StopTimeout)},
+		field{"watchdog", note(c.durationUpTo(longestWait, &w.Watchdog))},
+		field{"stop_timeout", c.durationUpTo(longestWait, &w.StopTimeout)},
 		field{"after", func(key string, n ast.Node) { w.After, nodes.after = c.names(key, n, "the name of a port or worker") }},
 		field{"stdio", c.toggle(&w.Stdio)},
 	)

@@ -160,7 +160,9 @@ func (p *Process) Ask() {
 	if p.HasExited() {
 		return // the number may be another's
 	}
-	_ = unix.Kill(-p.Pid, unix.SIGTERM) // fails if it ends in this moment
+	// Both fail if it ends in this moment. One that somebody has stopped would know nothing of the first without the second.
+	_ = unix.Kill(-p.Pid, unix.SIGTERM)
+	_ = unix.Kill(-p.Pid, unix.SIGCONT)
 }
 
 // Kill makes the process and its children end. Those that have left its group are seen to when it is dead.

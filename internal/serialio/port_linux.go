@@ -207,7 +207,9 @@ func checkSerial(device string) error {
 		kind = "a directory"
 	case mode&os.ModeCharDevice == 0:
 		kind = map[os.FileMode]string{os.ModeNamedPipe: "a named pipe", os.ModeSocket: "a socket", os.ModeDevice: "a block device"}[mode.Type()]
-	case isPtmx(info):
+	case isDevice(info, 5, 0):
+		kind = "the terminal of who opens it"
+	case isDevice(info, 5, 2): // each open(2) makes a terminal that nobody else has
 		kind = "what makes new pseudo-terminals"
 	default:
 		return nil
@@ -216,10 +218,10 @@ func checkSerial(device string) error {
 		"set device: to a path such as /dev/ttyUSB0 or /dev/serial/by-id/…")
 }
 
-// isPtmx says whether a file is /dev/ptmx, of which each open(2) makes a terminal that nobody else has.
-func isPtmx(info os.FileInfo) bool {
+// isDevice compares the numbers of a device, which are in the kernel's admin-guide/devices.rst.
+func isDevice(info os.FileInfo, major, minor uint32) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && unix.Major(st.Rdev) == 5 && unix.Minor(st.Rdev) == 2
+	return ok && st.Rdev == unix.Mkdev(major, minor)
 }
 
 func open(device string) (int, error) {
@@ -247,8 +249,6 @@ func openError(device string, err error) error {
 		return fmt.Errorf("open %s: %w%s", device, ErrBusy, holderOf(device))
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
 		return withHint(fmt.Errorf("open %s: %w", device, err), "%s", permissionHint(device))
-	case errors.Is(err, unix.EMFILE):
-		return withHint(fmt.Errorf("open %s: %w", device, err), "raise the limit: ulimit -n 65536, or LimitNOFILE=65536 in the service's unit")
 	}
 	return fmt.Errorf("open %s: %w", device, err)
 }

@@ -97,7 +97,9 @@ func TestOpenRefuses(t *testing.T) {
 		{filepath.Join(regular, "below"), "no such device", serialio.ErrMissing},
 		{regular, "it is a regular file, not a serial device (set device:", nil},
 		{dir, "it is a directory", nil},
-		{fifo, "not a serial device", nil},
+		{fifo, "it is a named pipe, not a serial device", nil},
+		{"/dev/ptmx", "it is what makes new pseudo-terminals, not a serial device (set device:", nil},
+		{"/dev/tty", "it is the terminal of who opens it, not a serial device (set device:", nil},
 		{"/dev/null", "not a serial device (set device:", nil},
 	} {
 		p, err := serialio.Open(c.path, settings)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -134,7 +135,8 @@ func parseControl(request []byte) (w wish, err error) {
 	}
 	decoder := json.NewDecoder(bytes.NewReader(request))
 	decoder.UseNumber()
-	if err := decoder.Decode(&values); err != nil || decoder.More() {
+	err = decoder.Decode(&values)
+	if _, more := decoder.Token(); err != nil || more != io.EOF {
 		return w, errors.New(`the request is not a JSON object, such as {"baud": 9600, "dtr": "off"}`)
 	}
 	if key := twice(request); key != "" {

@@ -161,6 +161,7 @@ func (c *custom) live(ctx context.Context) time.Duration {
 	c.reply(err)
 	if err != nil {
 		wait := max(c.backoff.next(0, false), backoffFirst)
+		err = withRemedy(err)
 		c.log.Error("worker does not start", "worker", c.config.Name, "error", err, "again_in", wait.Round(time.Millisecond))
 		c.note(func(s *ipc.WorkerStatus) { s.LastExit, s.PID, s.Message = err.Error(), 0, "" })
 		return wait

@@ -109,7 +109,7 @@ func (p *port) Run(ctx context.Context) error {
 				wait = retryFirst
 			}
 		} else if ctx.Err() == nil {
-			p.enter(stateOf(err), "", err.Error())
+			p.enter(stateOf(err), "", withRemedy(err).Error())
 		}
 		select {
 		case <-ctx.Done():

@@ -28,7 +28,7 @@ func (p *port) session(ctx context.Context, device *serialio.Port, id string) {
 	if err != nil {
 		p.close(device)()
 		if ctx.Err() == nil { // else the watcher may have ended before
-			p.enter(ipc.Failed, "", err.Error())
+			p.enter(ipc.Failed, "", withRemedy(err).Error())
 		}
 		return
 	}
@@ -204,7 +204,7 @@ func (p *port) writer(session string, device *serialio.Port) *builtin {
 // rewind has the queue begin with the first frame that was not taken out of it. Of those that were written and are in it
 // still the port's memory knows, or for a queue that it has not seen before, the history.
 func (p *port) rewind(ctx context.Context) error {
-	if err := p.broker.TakeOutTold(ctx, p.config.Name); err != nil {
+	if err := p.broker.TakeOutTold(ctx, p.config.Name); err != nil && ctx.Err() == nil {
 		p.log.Warn("a frame that was sent may be told twice", "port", p.config.Name, "error", err)
 	}
 	queue, err := p.broker.RewindQueue(ctx, p.config.Name)

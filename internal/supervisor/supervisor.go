@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -105,13 +106,21 @@ func Run(ctx context.Context, c *config.Config, options Options) error {
 	}
 	select {
 	case err := <-ended:
-		return orFull(folder.path, err)
+		return withRemedy(orFull(folder.path, err))
 	default:
 	}
 	if state, problem := s.broker.Store(); state != ipc.StoreOK {
 		return fmt.Errorf("not all could be closed within %s: %s", stopLimit, problem)
 	}
 	return fmt.Errorf("not all could be closed within %s: the disk under %s, or the driver of a device, does not answer", stopLimit, options.StateDir)
+}
+
+// withRemedy says what the user can do about an error that can come up anywhere.
+func withRemedy(err error) error {
+	if errors.Is(err, syscall.EMFILE) {
+		return fmt.Errorf("%w (raise the limit: ulimit -n 65536, or LimitNOFILE=65536 in the service's unit)", err)
+	}
+	return err
 }
 
 const (

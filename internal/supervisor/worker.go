@@ -73,6 +73,7 @@ func (b *builtin) live(ctx context.Context) (wait time.Duration, again bool) {
 			b.gone()
 			return backoffFirst, true
 		}
+		err = withRemedy(err)
 		b.log.Error("worker does not start", "worker", b.name, "error", err)
 		b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.LastExit = err.Error() })
 		return max(b.backoff.next(0, false), backoffFirst), true
