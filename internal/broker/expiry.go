@@ -14,6 +14,7 @@ import (
 
 // QueuedFrame is a frame that waits in a port's queue.
 type QueuedFrame struct {
+	Queue  string // which one it is; sequences count in it
 	Seq    uint64
 	Stored time.Time
 	Header nats.Header
@@ -85,12 +86,16 @@ func (b *Broker) nextQueued(ctx context.Context, port string, from uint64) (*Que
 	case err != nil:
 		return nil, fmt.Errorf("port %s: read its queue: %w", port, err)
 	}
-	return &QueuedFrame{m.Sequence, m.Time, m.Header, m.Data}, nil
+	return &QueuedFrame{ipc.QueueToken(incarnation(s)), m.Sequence, m.Time, m.Header, m.Data}, nil
 }
 
-// Progress says how far a port's queue has been handed to its writer, and up to where all was acknowledged.
-func (b *Broker) Progress(ctx context.Context, port string) (delivered, acknowledged uint64, err error) {
+// Progress says how far a port's queue has been handed to its writer, or passed where nothing is left of it, and how many
+// frames that writer was handed.
+func (b *Broker) Progress(ctx context.Context, port string) (delivered, deliveries uint64, err error) {
 	t := b.Target(port)
+	if t.Stream == "" {
+		return 0, 0, nil
+	}
 	b.store.asked.RLock()
 	defer b.store.asked.RUnlock()
 	c, err := b.js.Consumer(ctx, t.Stream, t.Consumer)
@@ -101,37 +106,68 @@ func (b *Broker) Progress(ctx context.Context, port string) (delivered, acknowle
 		return 0, 0, fmt.Errorf("port %s: progress of its queue: %w", port, err)
 	}
 	info := c.CachedInfo()
-	return info.Delivered.Stream, info.AckFloor.Stream, nil
+	return info.Delivered.Stream, info.Delivered.Consumer, nil
 }
 
+// FollowOutcomes has heard called for each frame of a port's queue of which is told what became of it, from now on until stop.
+func (b *Broker) FollowOutcomes(ctx context.Context, port string, heard func(queue string, seq uint64)) (stop func(), err error) {
+	var all []*nats.Subscription
+	stop = func() {
+		for _, s := range all {
+			_ = s.Unsubscribe() // fails when the connection is closed
+		}
+	}
+	for _, subject := range []string{b.subjects.Sent(port), b.subjects.Expired(port)} {
+		s, err := b.traffic.Subscribe(subject, func(m *nats.Msg) {
+			if queue, seq, ok := ipc.ParseSentID(port, m.Header.Get(ipc.HeaderMsgID)); ok {
+				heard(queue, seq)
+			}
+		})
+		if err != nil {
+			stop()
+			return nil, fmt.Errorf("port %s: follow what is sent: %w", port, err)
+		}
+		all = append(all, s)
+	}
+	if err := b.traffic.FlushWithContext(ctx); err != nil {
+		stop()
+		return nil, fmt.Errorf("port %s: follow what is sent: %w", port, err)
+	}
+	return stop, nil
+}
+
+// HearOutcomes returns when all that was told up to now has come to those that follow it.
+func (b *Broker) HearOutcomes(ctx context.Context) error { return b.traffic.FlushWithContext(ctx) }
+
 // Expire takes a frame out of a port's queue, if it is there, and tells that it was not sent. seen is what was read of it
-// before. It returns false if it is gone and seen does not say what it was.
-func (b *Broker) Expire(ctx context.Context, port string, seen QueuedFrame, reason string) (bool, error) {
-	t := b.Target(port)
+// before, and becomes all of it. It returns false if it is gone and seen does not say what it was, or the queue is another.
+func (b *Broker) Expire(ctx context.Context, port string, seen *QueuedFrame, reason string) (bool, error) {
 	b.store.asked.RLock()
 	defer b.store.asked.RUnlock()
 	now, err := b.nextQueued(ctx, port, seen.Seq)
 	if err != nil {
 		return false, err
 	}
+	stream := b.Target(port).Stream
+	if stream == "" {
+		return false, nil
+	}
+	s, err := b.handle(ctx, stream)
+	if err != nil {
+		return false, err
+	}
+	if seen.Queue != ipc.QueueToken(incarnation(s)) {
+		return false, nil
+	}
 	if now != nil && now.Seq == seen.Seq {
-		seen = *now
-		s, err := b.handle(ctx, t.Stream)
-		if err == nil {
-			err = s.DeleteMsg(ctx, seen.Seq)
-		}
-		if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		*seen = *now
+		if err := s.DeleteMsg(ctx, seen.Seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 			return false, fmt.Errorf("port %s: take a frame out of its queue: %w", port, err)
 		}
 	} else if seen.Header == nil {
 		return false, nil
 	}
-	s, err := b.handle(ctx, t.Stream)
-	if err != nil {
-		return false, err
-	}
-	from := ipc.QueueToken(incarnation(s))
-	err = b.traffic.PublishMsg(&nats.Msg{Subject: b.subjects.Expired(port), Data: seen.Data, Header: ipc.ExpiredHeader(port, from, seen.Seq, reason, time.Now())})
+	err = b.traffic.PublishMsg(&nats.Msg{Subject: b.subjects.Expired(port), Data: seen.Data, Header: ipc.ExpiredHeader(port, seen.Queue, seen.Seq, reason, time.Now())})
 	if err != nil {
 		return false, fmt.Errorf("port %s: tell that a frame was not sent: %w", port, err)
 	}

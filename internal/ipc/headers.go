@@ -2,6 +2,7 @@ package ipc
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -71,6 +72,17 @@ func QueueToken(queue uint64) string { return strconv.FormatUint(queue, 36) }
 
 // SentPrefix is what the ids of all frames from a queue begin with; the sequence follows.
 func SentPrefix(port, stream string) string { return port + ".sent." + stream + "." }
+
+// ParseSentID takes an id of SentID apart.
+func ParseSentID(port, id string) (queue string, sequence uint64, ok bool) {
+	text, ok := strings.CutPrefix(id, port+".sent.")
+	if !ok {
+		return "", 0, false
+	}
+	queue, text, _ = strings.Cut(text, ".")
+	sequence, err := strconv.ParseUint(text, 10, 64)
+	return queue, sequence, err == nil
+}
 
 // SessionAt names the session of a port that opened at t. Later sessions sort behind earlier ones.
 func SessionAt(t time.Time) string { return strconv.FormatInt(t.UnixMicro(), 36) }

@@ -50,3 +50,9 @@ func (r *Ring) Written(seq uint64) bool {
 	}
 	return false
 }
+
+// InHand says whether a frame of the queue is in hand: it was begun and not completed.
+func (r *Ring) InHand(seq uint64) bool {
+	w := &r.h.writer
+	return w.state.Load() == inHand && Kind(w.kind.Load()) == Queued && w.seq.Load() == seq
+}

@@ -101,7 +101,7 @@ type writerWords struct {
 	bytesBefore  atomic.Uint64 // bytes and frames when the frame in hand was taken
 	framesBefore atomic.Uint64
 	place        atomic.Uint64 // of the note that the frame in hand will have
-	_            uint64
+	handled      atomic.Uint64 // deliveries of the queue's consumer of which nothing is with the writer any more
 }
 
 // entry is a frame in the index.

@@ -156,6 +156,15 @@ func (s *Sender) Frames() uint64 { return s.words().frames.Load() }
 // HandedOut notes that the queue has handed out a frame, which it does in the order of their sequences.
 func (s *Sender) HandedOut(seq uint64) { s.notes.handedOut(seq) }
 
+// Handled notes that of the first n frames that the queue has handed out none is with the writer any more, or will be.
+func (s *Sender) Handled(n uint64) { s.words().handled.Store(n) }
+
+// Handled is what a Sender has noted so.
+func (r *Ring) Handled() uint64 { return r.h.writer.handled.Load() }
+
+// ForgetHandled begins anew, for a writer to which the queue hands out from the start. Only while no writer runs.
+func (r *Ring) ForgetHandled() { r.h.writer.handled.Store(0) }
+
 // Done says whether a frame that the queue has handed out was written.
 func (s *Sender) Done(seq uint64) bool { return s.notes.has(seq) }
 

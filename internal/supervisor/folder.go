@@ -22,6 +22,7 @@ import (
 //	store/       the broker's streams
 //	passwords    of the roles, made once: delete it to have others made at the next start
 //	tap.env …    credentials of the roles, while a supervisor runs
+//	expiring     frames that wait and can expire, while no supervisor runs
 //	family       what marks the families of the supervisor's workers
 type folder struct {
 	path  string

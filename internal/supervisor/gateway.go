@@ -79,13 +79,14 @@ func (s *Supervisor) preparePort(c config.Port, ports []config.Port, memory *mem
 	p := &port{
 		config: c, subjects: s.subjects, txFramings: txFramings, history: s.broker.HistoryStream(), broker: s.broker, spawner: s.spawner, hangups: s.hangups,
 		programs: s.programs, board: s.board, log: s.log, handover: s.handover, memory: memory, line: newLine(), wake: make(chan struct{}, 1),
-		renew: make(chan struct{}, 1), late: s.late.Done(),
+		renew: make(chan struct{}, 1), late: s.late.Done(), expiry: s.expiry,
 		lease: &lease{port: c.Name, ring: memory.ring, broker: s.broker, news: s.subjects.Leased(c.Name), log: s.log},
 	}
 	s.board.addPort(ipc.PortStatus{
 		Name: c.Name, Device: p.deviceName(), State: ipc.Closed, Line: c.Settings.Line.String(), Framing: framing,
 	}, s.started)
 	p.inherited, p.inheritedSession = s.handover.device(c, memory)
+	p.lasting.Store(p.inherited != nil)
 	p.lease.resume()
 	return p, nil
 }

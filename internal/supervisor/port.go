@@ -52,6 +52,10 @@ type port struct {
 	wake   chan struct{}        // holds a value when the device may have come
 	renew  chan struct{}        // holds a value when the writer is to be replaced
 
+	expiry  *expiry
+	writing atomic.Bool // a writer runs that tells of frames in its hands which have expired
+	lasting atomic.Bool // a session has begun and not ended: a frame that was begun is finished in it
+
 	unit unit
 	late <-chan struct{} // closed when a stop of the supervisor has no time left for more
 

@@ -26,6 +26,7 @@ const readyLimit = 2 * time.Second
 func (p *port) session(ctx context.Context, device *serialio.Port, id string) {
 	gone, err := p.hangups.Watch(device.Keeper())
 	if err != nil {
+		p.lasting.Store(false)
 		p.close(device)()
 		if ctx.Err() == nil { // else the watcher may have ended before
 			p.enter(ipc.Failed, "", withRemedy(err).Error())
@@ -34,6 +35,7 @@ func (p *port) session(ctx context.Context, device *serialio.Port, id string) {
 	}
 	open, ended := context.WithCancel(ctx)
 	defer ended()
+	p.lasting.Store(true)
 
 	// Workers end with their own context, after the state has been told: they need the broker to finish.
 	workers, stop := context.WithCancel(context.Background())
@@ -79,6 +81,7 @@ func (p *port) session(ctx context.Context, device *serialio.Port, id string) {
 		}
 		stop()
 		_ = group.Wait() // builtin.Run returns nil
+		p.lasting.Store(false)
 		p.drain(id)
 		wait()
 		return
@@ -88,6 +91,7 @@ func (p *port) session(ctx context.Context, device *serialio.Port, id string) {
 	if p.handover.lasting() {
 		return // the next supervisor goes on with it
 	}
+	p.lasting.Store(false)
 	p.drain(id)
 	p.close(device)()
 }
@@ -190,14 +194,23 @@ func (p *port) writer(session string, device *serialio.Port) *builtin {
 		default:
 		}
 		// What the predecessor had in its hands comes first.
-		if err := p.rewind(ctx); err != nil {
+		if err := p.expiry.between(ctx, p, func() error { return p.rewind(ctx) }); err != nil {
 			return nil, err
 		}
 		grants := p.broker.WriterGrants(queue)
 		spec := ipc.Spec{Session: session, Queue: &queue, NotBefore: settled}
-		return p.launch(name, p.programs.writer, grants, spec, p.config.TxFraming, p.memory.tx, device.LendWriter)
+		writer, err := p.launch(name, p.programs.writer, grants, spec, p.config.TxFraming, p.memory.tx, device.LendWriter)
+		if err != nil {
+			p.writing.Store(false)
+		}
+		return writer, err
 	})
 	b.renew = p.renew
+	revoke := b.revoke
+	b.revoke = func(dead bool) {
+		revoke(dead)
+		p.writing.Store(false) // what it has told so far is all
+	}
 	return b
 }
 

@@ -51,6 +51,7 @@ type Supervisor struct {
 	broker   *broker.Broker
 	handover *handover
 	queues   *queues
+	expiry   *expiry
 	metrics  *telemetry.Server         // nil: none
 	round    atomic.Pointer[time.Time] // when watchLosses came round last
 	current  atomic.Pointer[gateway]
@@ -160,6 +161,7 @@ func (s *Supervisor) run(ctx context.Context, c *config.Config) (err error) {
 	defer s.broker.Shutdown()
 	s.handover = newHandover(s.log)
 	s.queues = &queues{broker: s.broker}
+	s.expiry = newExpiry(ctx, s.broker, s.folder, func(name string) *port { return s.gateway().port(name) }, s.log)
 	if s.family, err = s.folder.newFamily(); err != nil {
 		return err
 	}
@@ -223,9 +225,7 @@ func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
 	group.Go(func() error { return s.watchDevices(running) })
 	group.Go(func() error { return s.broker.Watch(running, s.storeMended) })
 	group.Go(func() error { return s.watchLosses(running) })
-	group.Go(func() error {
-		return newExpiry(s.broker, func(name string) *port { return s.gateway().port(name) }, s.log).Run(running)
-	})
+	group.Go(func() error { return s.expiry.Run(running) })
 	group.Go(func() error { return s.followSignals(running, helping) })
 	if s.metrics != nil {
 		group.Go(func() error { return s.metrics.Run(running, s) })
@@ -248,6 +248,7 @@ func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
 	end()
 	s.portsRun.Wait()
 	err = errors.Join(err, group.Wait())
+	s.expiry.finish(s.late)
 	s.log.Info("stopped")
 	return err
 }

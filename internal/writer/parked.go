@@ -30,6 +30,7 @@ type parked struct {
 	overflow bool        // there are more that were not kept
 	version  uint64      // the number of the lease that they wait for
 	expiry   *time.Timer // looks when that is over
+	last     uint64      // the number of the delivery that came last, parked or not
 }
 
 type parkedFrame struct {
@@ -88,6 +89,7 @@ func (w *writer) leaseChanged() {
 	w.parked.mu.Lock()
 	defer w.parked.mu.Unlock()
 	w.unpark()
+	w.handled(w.parked.last)
 }
 
 // unpark writes the parked frames, in order, that wait for the lease no more. parked.mu must be held.

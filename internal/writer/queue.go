@@ -51,9 +51,21 @@ func (w *writer) takeQueued(m jetstream.Msg) {
 		return
 	}
 	w.tx.HandedOut(meta.Sequence.Stream)
+	w.parked.last = meta.Sequence.Consumer
 	w.unpark()
 	if wait, lease := w.writeQueued(m, meta, w.parked.any()); wait {
 		w.park(m, meta, lease)
+	}
+	w.handled(meta.Sequence.Consumer)
+}
+
+// handled notes for the supervisor, when nothing is parked, that the queue's frames up to the n-th handed out have been seen to:
+// a frame whose time is over is its to tell of then, if it was none of them. parked.mu must be held.
+func (w *writer) handled(n uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.stopped && !w.parked.any() {
+		w.tx.Handled(n)
 	}
 }
 
