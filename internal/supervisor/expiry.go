@@ -130,6 +130,7 @@ func (e *expiry) scan(ctx context.Context, name string, young time.Duration) err
 		last = broker.QueuedFrame{Queue: first.Queue}
 	}
 	last.Seq = max(last.Seq, first.Seq-1)
+	kept := e.bytes()
 	for {
 		e.seen[name] = last
 		f, err := e.broker.NextQueued(ctx, name, last.Seq+1)
@@ -155,9 +156,10 @@ func (e *expiry) scan(ctx context.Context, name string, young time.Duration) err
 		default:
 			continue
 		}
-		if m.TTL == 0 || e.bytes()+len(f.Data) > expiryKept {
+		if m.TTL == 0 || kept+len(f.Data) > expiryKept {
 			m.Frame.Data, m.Frame.Header = nil, nil
 		}
+		kept += len(m.Frame.Data)
 		e.insert(m)
 	}
 }
