@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/serialvisor/serialvisor/internal/broker"
+	"github.com/serialvisor/serialvisor/internal/ipc"
 )
 
 // What expiry knows of frames outlasts writers, and the supervisor.
@@ -63,7 +64,7 @@ func (e *expiry) finish(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, expiryGrace)
 	defer cancel()
 	err := e.broker.HearOutcomes(ctx)
-	if err == nil {
+	if state, _ := e.broker.Store(); err == nil && state == ipc.StoreOK { // else it would take what time there is
 		_, err = e.look(ctx, 0)
 	}
 	e.mu.Lock()
@@ -89,6 +90,9 @@ func (e *expiry) finish(ctx context.Context) {
 // between tells of a port's frames whose time is over and that its last writer has not come to, and calls next, with which its
 // queue begins for another writer. Nobody has any of them then.
 func (e *expiry) between(ctx context.Context, p *port, next func() error) error {
+	if p.broker.Target(p.config.Name).Stream == "" {
+		return next() // it does not depend on the store
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	limited, cancel := context.WithTimeout(ctx, expiryLimit)
