@@ -138,5 +138,7 @@ func (b *Broker) Expire(ctx context.Context, port string, seen QueuedFrame, reas
 	return true, nil
 }
 
-// TTL is how long a frame may wait by its header Nats-TTL, in whole seconds as the server has it; 0: as long as it takes.
-func (f QueuedFrame) TTL() time.Duration { return ipc.FrameTTL(f.Header.Get(ipc.HeaderTTL)) }
+// Waits says since when a frame waits, and how long it may by its own headers; 0: as long as it takes.
+func (f QueuedFrame) Waits() (since time.Time, ttl time.Duration) {
+	return ipc.Waits(f.Header, f.Stored)
+}

@@ -267,7 +267,7 @@ func TestAdopt(t *testing.T) {
 			s.Complete()
 		}
 	}
-	r.Adopt(99, []uint64{3, 4})
+	r.Adopt(99, []uint64{3, 4}, nil)
 	s = r.Sender(0)
 	if s.Done(7) || !s.Done(3) || !s.Done(4) || r.Source() != 99 {
 		t.Error("of another queue nothing is known but what the history tells")

@@ -17,6 +17,7 @@ type expiry struct {
 	port   func(name string) *port // nil: it is not configured any more
 	log    *slog.Logger
 
+	ports   map[string]*port  // as they were when they were looked at last
 	seen    map[string]uint64 // by port: the last frame in its queue that was looked at
 	waiting []mortal          // in the order in which they expire
 }
@@ -26,6 +27,7 @@ type mortal struct {
 	port   *port
 	frame  broker.QueuedFrame // with a TTL; of others only where it is
 	bytes  int
+	since  time.Time
 	ttl    time.Duration
 	expiry time.Time
 }
@@ -40,8 +42,8 @@ const (
 	expiryKept = 16 << 20
 )
 
-func newExpiry(b *broker.Broker, port func(name string) *port, log *slog.Logger) *expiry {
-	return &expiry{broker: b, port: port, log: log, seen: map[string]uint64{}}
+func newExpiry(b *broker.Broker, named func(name string) *port, log *slog.Logger) *expiry {
+	return &expiry{broker: b, port: named, log: log, ports: map[string]*port{}, seen: map[string]uint64{}}
 }
 
 // Run looks at the queues until ctx ends.
@@ -80,6 +82,11 @@ func (e *expiry) look(ctx context.Context) error {
 		if p == nil {
 			continue // not configured any more: it waits until it is
 		}
+		if e.ports[name] != p { // its queue may be another, where sequences begin anew
+			e.ports[name] = p
+			delete(e.seen, name)
+			e.waiting = slices.DeleteFunc(e.waiting, func(m mortal) bool { return m.port.config.Name == name })
+		}
 		if err := e.scan(ctx, p); err != nil {
 			return err
 		}
@@ -109,12 +116,13 @@ func (e *expiry) scan(ctx context.Context, p *port) error {
 			return err
 		}
 		e.seen[name] = f.Seq
-		m := mortal{port: p, frame: *f, bytes: len(f.Data), ttl: f.TTL(), expiry: f.Stored}
+		m := mortal{port: p, frame: *f, bytes: len(f.Data)}
+		m.since, m.ttl = f.Waits()
 		switch age := p.config.Queue.MaxAge; {
 		case m.ttl > 0 && (age == 0 || m.ttl < age):
-			m.expiry = f.Stored.Add(m.ttl)
+			m.expiry = m.since.Add(m.ttl)
 		case age > 0:
-			m.expiry = f.Stored.Add(age)
+			m.expiry = m.since.Add(age)
 		default:
 			continue
 		}
@@ -143,7 +151,7 @@ func (e *expiry) expire(ctx context.Context, m mortal, now time.Time) error {
 	if m.frame.Seq <= acknowledged || open && m.frame.Seq <= delivered || m.port.memory.ring.Written(m.frame.Seq) {
 		return nil
 	}
-	reason := ipc.Stale(m.frame.Stored, now, m.ttl, m.port.config.Queue.MaxAge)
+	reason := ipc.Stale(m.since, now, m.ttl, m.port.config.Queue.MaxAge)
 	told, err := e.broker.Expire(ctx, m.port.config.Name, m.frame, reason)
 	if told {
 		m.port.memory.ring.CountExpired()
