@@ -132,17 +132,16 @@ func (b *Broker) createAside(ctx context.Context, name string) error {
 
 // merge moves all parts into one stream, the frame that was queued first first.
 func (b *Broker) merge(ctx context.Context, subject string, parts []*part, sink string) error {
-	last := "" // which frame came into the sink last
+	var stored []string // what may be a copy already of a frame that was not deleted: it came last
 	var sources []*part
 	for _, p := range parts {
-		if p.name == sink {
-			if moved := p.last.Header.Values(ipc.HeaderMoved); len(moved) > 0 {
-				last = moved[len(moved)-1]
-			}
-			continue
+		stored = append(stored, p.last.Header.Values(ipc.HeaderMoved)...)
+	}
+	for _, p := range parts {
+		if p.name != sink {
+			b.takeOutTold(ctx, p, subject)
+			sources = append(sources, p)
 		}
-		b.takeOutTold(ctx, p, subject)
-		sources = append(sources, p)
 	}
 	for {
 		sources = slices.DeleteFunc(sources, func(p *part) bool { return p.first == nil })
@@ -152,7 +151,7 @@ func (b *Broker) merge(ctx context.Context, subject string, parts []*part, sink 
 		p := slices.MinFunc(sources, func(x, y *part) int { return since(x.first).Compare(since(y.first)) })
 		id := ipc.MovedFrom(incarnation(p.stream), p.first.Sequence)
 		var err error
-		if id != last { // else it was stored and not deleted
+		if !slices.Contains(stored, id) {
 			err = b.move(ctx, p, subject, sink, id)
 		}
 		if err == nil {

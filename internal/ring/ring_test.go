@@ -277,6 +277,32 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
+// What was written of a queue is known when its frames have moved to another one, and the frame in hand goes on.
+func TestAdoptWhatMoved(t *testing.T) {
+	r := newRing(t, Sizes{Received: 100, Sent: 100})
+	s := r.Sender(0)
+	for _, seq := range []uint64{6, 7, 8} {
+		if !s.Reserve() {
+			t.Fatal("there is no room for a note")
+		}
+		s.Begin(Sending{Queued, seq, []byte("x")})
+		if seq < 8 {
+			s.Complete()
+		}
+	}
+	r.Adopt(99, []uint64{3}, map[uint64]uint64{7: 21, 8: 22, 9: 23})
+	s = r.Sender(0)
+	if f, ok := s.InHand(); !ok || f.Seq != 22 {
+		t.Errorf("in hand is %d, %t; want 22, which was 8", f.Seq, ok)
+	}
+	s.Complete()
+	for seq, want := range map[uint64]bool{3: true, 21: true, 22: true, 23: false, 6: false, 7: false, 8: false} {
+		if s.Done(seq) != want {
+			t.Errorf("frame %d: written %t, want %t", seq, !want, want)
+		}
+	}
+}
+
 func TestSessions(t *testing.T) {
 	r, p := newRing(t, Sizes{Received: 100, Sent: 100}), newPipe(t)
 	x := r.Receiver(0, 0)
