@@ -131,7 +131,7 @@ func (b *Broker) Expire(ctx context.Context, port string, seen QueuedFrame, reas
 		return false, err
 	}
 	from := ipc.QueueToken(incarnation(s))
-	err = b.traffic.PublishMsg(&nats.Msg{Subject: b.subjects.Expired(port), Data: seen.Data, Header: ipc.ExpiredHeader(port, from, seen.Seq, reason, time.Now())})
+	err = b.traffic.PublishMsg(&nats.Msg{Subject: b.subjects.Expired(port), Data: ipc.ExpiredData(b.traffic, seen.Data), Header: ipc.ExpiredHeader(port, from, seen.Seq, reason, time.Now())})
 	if err != nil {
 		return false, fmt.Errorf("port %s: tell that a frame was not sent: %w", port, err)
 	}

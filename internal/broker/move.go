@@ -190,7 +190,7 @@ func (b *Broker) move(ctx context.Context, p *part, subject, sink, id string) er
 	reason := fmt.Sprintf("it has %d bytes, more than max_bytes", len(m.Data))
 	b.opts.Log.Warn("a frame was not sent", "port", port, "bytes", len(m.Data), "reason", reason)
 	h := ipc.ExpiredHeader(port, ipc.QueueToken(incarnation(p.stream)), p.first.Sequence, reason, time.Now())
-	return b.traffic.PublishMsg(&nats.Msg{Subject: b.subjects.Expired(port), Data: m.Data, Header: h})
+	return b.traffic.PublishMsg(&nats.Msg{Subject: b.subjects.Expired(port), Data: ipc.ExpiredData(b.traffic, m.Data), Header: h})
 }
 
 // takeOutTold takes frames out of a part that the history has as sent. In another stream it would not know them.

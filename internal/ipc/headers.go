@@ -142,3 +142,11 @@ func ExpiredHeader(port, stream string, sequence uint64, reason string, now time
 	h[HeaderReason] = []string{reason}
 	return h
 }
+
+// expiredRoom is for the headers of a message on expired.
+const expiredRoom = 1 << 10
+
+// ExpiredData is what a message on expired has of a frame: all, unless the broker takes no such long messages any more.
+func ExpiredData(nc *nats.Conn, frame []byte) []byte {
+	return frame[:min(len(frame), max(0, int(nc.MaxPayload())-expiredRoom))]
+}
