@@ -29,7 +29,7 @@ func startManager(t *testing.T) *servicemanager.Manager {
 }
 
 // The supervisor is killed and stopped under traffic, time and again, and started again with what the service manager has
-// kept: the device is never opened again, and no line or frame is lost or doubled.
+// kept: the device is never opened again, and no line or frame is lost or doubled, also when the config has moved the queue.
 func TestSupervisorHandsOver(t *testing.T) {
 	m := startManager(t)
 	device, err := simulator.Open()
@@ -37,7 +37,16 @@ func TestSupervisorHandsOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = device.Close() })
-	g := newGateway(t, device.Path(), "queue: {storage: file, max_messages: 1000000}")
+	g := newGateway(t, device.Path())
+	// The queue moves each time from the stream that it shares with the others to one of its own, or back.
+	config := func(most int) {
+		text := fmt.Sprintf("name: test\nbroker: {listen: 127.0.0.1:0}\nports:\n  gps: {device: %s, queue: {max_messages: %d}}\n", device.Path(), most)
+		for _, name := range []string{"away", "gone"} {
+			text += fmt.Sprintf("  %s: {device: %s, queue: {max_messages: 1000000}}\n", name, filepath.Join(g.dir, name))
+		}
+		g.write(t, text)
+	}
+	config(1000000)
 	g.device, g.manager = device, m
 	g.run(t)
 	first, err := g.status()
@@ -68,6 +77,7 @@ func TestSupervisorHandsOver(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-g.ended
+		config(1000000 - (round+1)%2)
 		g.run(t)
 	}
 	last, err := g.status()

@@ -167,12 +167,14 @@ func (b *Broker) Expire(ctx context.Context, port string, seen *QueuedFrame, rea
 	} else if seen.Header == nil {
 		return false, nil
 	}
-	err = b.traffic.PublishMsg(&nats.Msg{Subject: b.subjects.Expired(port), Data: seen.Data, Header: ipc.ExpiredHeader(port, seen.Queue, seen.Seq, reason, time.Now())})
+	err = b.traffic.PublishMsg(&nats.Msg{Subject: b.subjects.Expired(port), Data: ipc.ExpiredData(b.traffic, seen.Data), Header: ipc.ExpiredHeader(port, seen.Queue, seen.Seq, reason, time.Now())})
 	if err != nil {
 		return false, fmt.Errorf("port %s: tell that a frame was not sent: %w", port, err)
 	}
 	return true, nil
 }
 
-// TTL is how long a frame may wait by its header Nats-TTL, in whole seconds as the server has it; 0: as long as it takes.
-func (f QueuedFrame) TTL() time.Duration { return ipc.FrameTTL(f.Header.Get(ipc.HeaderTTL)) }
+// Waits says since when a frame waits, and how long it may by its own headers; 0: as long as it takes.
+func (f QueuedFrame) Waits() (since time.Time, ttl time.Duration) {
+	return ipc.Waits(f.Header, f.Stored)
+}

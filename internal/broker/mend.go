@@ -109,7 +109,7 @@ func (b *Broker) restore(ctx context.Context) error {
 		return err
 	}
 	for _, s := range b.planned() {
-		if _, err := b.createQueue(ctx, s); err != nil {
+		if _, err := b.createQueue(ctx, s, false); err != nil {
 			return err
 		}
 		for _, port := range s.ports {

@@ -7,51 +7,150 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/serialvisor/serialvisor/internal/ipc"
 )
 
 // createQueues brings the streams of the queue to the plan. When the config has moved a port from one stream to another,
-// what waits for it moves along, in order; what waits for a port that is no longer configured stays until it is again.
+// what waits for it moves along, in order; what waits for a port that is no longer configured stays until it is again. A port
+// whose frames cannot be moved has a queue that takes no more until they were.
 func (b *Broker) createQueues(ctx context.Context) (changed bool, err error) {
-	if err := b.changeStorage(ctx); err != nil {
-		return false, err
-	}
 	existing, err := b.queueStreams(ctx)
 	if err != nil {
 		return false, err
 	}
 	// Streams must not overlap, so ports leave their old streams first.
-	var moves []move
+	var waiting []string // ports with frames where they do not belong
 	for _, old := range existing {
-		i := slices.IndexFunc(b.planned(), func(s stream) bool { return s.name == old.Config.Name })
-		m := b.leaving(old, i)
-		if len(m.ports) == 0 && (i >= 0 || slices.Equal(old.Config.Subjects, []string{retired(old.Config.Name)})) {
+		leaving, planned := b.leaving(old)
+		if len(leaving) == 0 && (planned != nil || slices.Equal(old.Config.Subjects, []string{retired(old.Config.Name)})) {
 			continue
 		}
 		changed = true
-		if err := b.narrow(ctx, old, m.ports, i >= 0); err != nil {
+		if err := b.narrow(ctx, old, leaving, planned != nil); err != nil {
 			return false, err
 		}
-		if len(m.ports) > 0 {
-			moves = append(moves, m)
+		waiting = append(waiting, b.waitingIn(old, leaving)...)
+	}
+	aside, err := b.changeStorage(ctx, existing)
+	if err != nil {
+		return false, err
+	}
+	waiting = append(waiting, aside...)
+	slices.Sort(waiting)
+	waiting = slices.Compact(waiting)
+	created, err := b.receive(ctx, existing, waiting)
+	if err != nil {
+		return false, err
+	}
+	var unmoved []string
+	for _, port := range waiting {
+		if err := b.gather(ctx, existing, b.subjects.Tx(port), b.Target(port).Stream); err != nil {
+			if ctx.Err() != nil {
+				return false, err
+			}
+			unmoved = append(unmoved, port)
+			b.opts.Log.Error("what waits for a port could not be moved to its new queue, which takes no frames until it could", "port", port, "error", err,
+				"remedy", "reload the config or start again when that is mended")
 		}
 	}
+	open, err := b.openQueues(ctx, unmoved)
+	if err != nil {
+		return false, err
+	}
+	if changed {
+		err = b.deleteEmpty(ctx)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.handles) // some streams are others now
+	return changed || created || open, err
+}
+
+// receive makes the streams that frames are moved into, and those whose limit shrinks, which would drop what waits beyond it.
+// Nobody but the broker may publish there for the ports concerned, so that what comes now is not queued before what waits.
+func (b *Broker) receive(ctx context.Context, existing []*jetstream.StreamInfo, waiting []string) (created bool, err error) {
 	for _, s := range b.planned() {
-		created, err := b.createQueue(ctx, s)
+		s.closed = intersection(s.ports, waiting)
+		for _, old := range existing {
+			if old.Config.Name == s.name {
+				s.room = max(s.room, old.Config.MaxMsgsPerSubject)
+				if old.Config.MaxMsgsPerSubject > s.limits.MaxMessages {
+					s.closed = s.ports
+				}
+			}
+		}
+		if len(s.closed) == 0 {
+			continue
+		}
+		total := map[string]int64{}
+		for _, old := range existing {
+			for subject, n := range old.State.Subjects {
+				total[subject] += int64(n)
+				s.room = max(s.room, total[subject])
+			}
+		}
+		made, err := b.createQueue(ctx, s, true)
 		if err != nil {
 			return false, err
 		}
-		changed = changed || created
+		created = created || made
 	}
-	for _, m := range moves {
-		if err := b.moveMessages(ctx, m); err != nil {
+	return created, nil
+}
+
+// openQueues makes the streams of the plan as they shall be, except for ports whose frames are elsewhere still. None has less
+// room than it holds, as the server would drop the rest.
+func (b *Broker) openQueues(ctx context.Context, unmoved []string) (created bool, err error) {
+	plan := slices.Clone(b.planned())
+	for i := range plan {
+		s := &plan[i]
+		s.room, s.closed = 0, intersection(s.ports, unmoved)
+		switch old, err := b.js.Stream(ctx, s.name); {
+		case err == nil:
+			info, err := old.Info(ctx, jetstream.WithSubjectFilter(">"))
+			if err != nil {
+				return false, fmt.Errorf("stream %s: %w", s.name, err)
+			}
+			for _, n := range info.State.Subjects {
+				s.room = max(s.room, int64(n))
+			}
+		case !errors.Is(err, jetstream.ErrStreamNotFound):
+			return false, fmt.Errorf("stream %s: %w", s.name, err)
+		}
+		made, err := b.createQueue(ctx, *s, false)
+		if err != nil {
 			return false, err
 		}
+		created = created || made
 	}
-	return changed, nil
+	b.plan.Store(&plan)
+	return created, nil
+}
+
+func intersection(a, b []string) (both []string) {
+	for _, s := range a {
+		if slices.Contains(b, s) {
+			both = append(both, s)
+		}
+	}
+	return both
+}
+
+// deleteEmpty deletes the streams of the queue that are not in the plan and hold nothing any more.
+func (b *Broker) deleteEmpty(ctx context.Context) error {
+	existing, err := b.queueStreams(ctx)
+	if err != nil {
+		return err
+	}
+	for _, old := range existing {
+		if b.plannedAs(old.Config.Name) != nil || old.State.Msgs > 0 {
+			continue
+		}
+		if err := b.js.DeleteStream(ctx, old.Config.Name); err != nil {
+			return fmt.Errorf("stream %s: %w", old.Config.Name, err)
+		}
+	}
+	return nil
 }
 
 // rewindQueues makes the consumers of ports' queues.
@@ -62,12 +161,6 @@ func (b *Broker) rewindQueues(ctx context.Context, ports []Queue) error {
 		}
 	}
 	return nil
-}
-
-// move is what has to leave a stream: the subjects of some ports.
-type move struct {
-	from  string
-	ports []string
 }
 
 // queueStreams lists the streams of the queue that an earlier run has left, with how much they hold of each subject.
@@ -94,20 +187,38 @@ func (b *Broker) queueStreams(ctx context.Context) ([]*jetstream.StreamInfo, err
 	return found, nil
 }
 
-// leaving finds the configured ports with messages in old that the plan keeps in another stream. planned is old's place
-// in the plan, or negative.
-func (b *Broker) leaving(old *jetstream.StreamInfo, planned int) move {
-	m := move{from: old.Config.Name}
+// plannedAs is a stream of the plan, or nil.
+func (b *Broker) plannedAs(name string) *stream {
+	plan := b.planned()
+	if i := slices.IndexFunc(plan, func(s stream) bool { return s.name == name }); i >= 0 {
+		return &plan[i]
+	}
+	return nil
+}
+
+// leaving finds the configured ports that have to do with a stream and are planned to be in another, or in none. planned is
+// what the plan says of the stream.
+func (b *Broker) leaving(old *jetstream.StreamInfo) (ports []string, planned *stream) {
+	planned = b.plannedAs(old.Config.Name)
 	for _, q := range *b.queues.Load() {
 		subject := b.subjects.Tx(q.Port)
 		// A move that was interrupted has left messages without the subject, and so has a port that was not configured for a while.
 		had := slices.Contains(old.Config.Subjects, subject) || old.State.Subjects[subject] > 0
-		stays := planned >= 0 && slices.Contains(b.planned()[planned].ports, q.Port)
-		if had && !stays {
-			m.ports = append(m.ports, q.Port)
+		if had && (planned == nil || !slices.Contains(planned.ports, q.Port)) {
+			ports = append(ports, q.Port)
 		}
 	}
-	return m
+	return ports, planned
+}
+
+// waitingIn lists those ports that a stream holds frames for and that have a queue.
+func (b *Broker) waitingIn(old *jetstream.StreamInfo, ports []string) (waiting []string) {
+	for _, port := range ports {
+		if old.State.Subjects[b.subjects.Tx(port)] > 0 && b.Target(port).Stream != "" {
+			waiting = append(waiting, port)
+		}
+	}
+	return waiting
 }
 
 // narrow takes ports' subjects and consumers from a stream, without touching messages. One left without subjects, or that the
@@ -123,7 +234,7 @@ func (b *Broker) narrow(ctx context.Context, old *jetstream.StreamInfo, ports []
 		return slices.ContainsFunc(ports, func(port string) bool { return s == b.subjects.Tx(port) })
 	})
 	if len(config.Subjects) == 0 || !planned {
-		config.Subjects = []string{retired(config.Name)}
+		config.Subjects, config.SubjectTransform = []string{retired(config.Name)}, nil
 	}
 	if _, err := b.js.UpdateStream(ctx, config); err != nil {
 		return fmt.Errorf("stream %s: %w", config.Name, err)
@@ -131,74 +242,31 @@ func (b *Broker) narrow(ctx context.Context, old *jetstream.StreamInfo, ports []
 	return nil
 }
 
-func (b *Broker) createQueue(ctx context.Context, s stream) (created bool, err error) {
+// createQueue makes a stream of the queue as planned; receiving: for frames that are moved into it, too.
+func (b *Broker) createQueue(ctx context.Context, s stream, receiving bool) (created bool, err error) {
 	config := jetstream.StreamConfig{
 		Name: s.name, Description: "frames that wait to be written",
 		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
-		MaxMsgsPerSubject: s.limits.MaxMessages, MaxMsgSize: int32(s.maxFrame), Duplicates: duplicates,
+		MaxMsgsPerSubject: max(s.limits.MaxMessages, s.room), MaxMsgSize: int32(s.maxFrame), Duplicates: duplicates,
 		// Frames that are too old are not left to the server, apart from the header Nats-TTL, which it would not take
 		// otherwise: it drops them without a word.
 		AllowMsgTTL: true,
 	}
 	// A wildcard would also store what is meant for a mistyped port.
 	for _, port := range s.ports {
-		config.Subjects = append(config.Subjects, b.subjects.Tx(port))
+		if !slices.Contains(s.closed, port) {
+			config.Subjects = append(config.Subjects, b.subjects.Tx(port))
+		}
+	}
+	if receiving {
+		b.letIn(&config)
+		config.MaxMsgSize = -1 // the server counts headers, too; a frame that is too long is told of by its writer
+	}
+	if len(config.Subjects) == 0 {
+		config.Subjects = []string{retired(s.name)}
 	}
 	if s.limits.Memory {
 		config.Storage = jetstream.MemoryStorage
 	}
 	return ensureStream(ctx, b.js, config)
-}
-
-// moveMessages publishes what a stream holds for ports that left it again, into their new streams, and deletes it.
-// Each copy has an id, so that a crash in between doubles nothing that the new stream still remembers.
-func (b *Broker) moveMessages(ctx context.Context, m move) error {
-	from, err := b.js.Stream(ctx, m.from)
-	if err != nil {
-		return fmt.Errorf("stream %s: %w", m.from, err)
-	}
-	for _, port := range m.ports {
-		if b.Target(port).Stream == "" {
-			continue // queue: none; they wait until the port has a queue again
-		}
-		if err := b.moveSubject(ctx, from, b.subjects.Tx(port)); err != nil {
-			return err
-		}
-	}
-	info, err := from.Info(ctx)
-	if err != nil {
-		return fmt.Errorf("stream %s: %w", m.from, err)
-	}
-	planned := slices.ContainsFunc(b.planned(), func(s stream) bool { return s.name == m.from })
-	if info.State.Msgs == 0 && !planned {
-		if err := b.js.DeleteStream(ctx, m.from); err != nil {
-			return fmt.Errorf("stream %s: %w", m.from, err)
-		}
-	}
-	return nil
-}
-
-// moveSubject publishes what a stream holds on a subject that it does not listen to any more.
-func (b *Broker) moveSubject(ctx context.Context, from jetstream.Stream, subject string) error {
-	name := from.CachedInfo().Config.Name
-	for {
-		raw, err := from.GetMsg(ctx, 0, jetstream.WithGetMsgSubject(subject))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("stream %s: read what waits on %s: %w", name, subject, err)
-		}
-		msg := &nats.Msg{Subject: subject, Header: raw.Header, Data: raw.Data}
-		if msg.Header == nil {
-			msg.Header = nats.Header{}
-		}
-		msg.Header.Set(ipc.HeaderMsgID, fmt.Sprintf("%s.%d", name, raw.Sequence))
-		if _, err := b.js.PublishMsg(ctx, msg); err != nil {
-			return fmt.Errorf("stream %s: move what waits on %s: %w; set its queue settings as before until it is empty", name, subject, err)
-		}
-		if err := from.DeleteMsg(ctx, raw.Sequence); err != nil {
-			return fmt.Errorf("stream %s: %w", name, err)
-		}
-	}
 }

@@ -64,7 +64,7 @@ func replan(subjects ipc.Subjects, plan []stream, before, queues []Queue) (next 
 		case same && inCommon(q), !same && common.maxFrame > 0 && q.Limits == common.limits && q.MaxFrame == common.maxFrame:
 			common.ports = append(common.ports, q.Port)
 		default:
-			own = append(own, stream{subjects.QueueOf(q.Port), q.Limits, q.MaxFrame, []string{q.Port}})
+			own = append(own, stream{name: subjects.QueueOf(q.Port), limits: q.Limits, maxFrame: q.MaxFrame, ports: []string{q.Port}})
 		}
 	}
 	if len(common.ports) > 0 {

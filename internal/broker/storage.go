@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
@@ -60,60 +58,23 @@ func moveFolder(from, to string) error {
 	return os.Rename(from, to)
 }
 
-// changeStorage moves what waits in streams whose storage has changed into one of its own, so that they can be made anew. From
-// there it is moved on like all that is in a stream where it does not belong.
-func (b *Broker) changeStorage(ctx context.Context) error {
-	existing, err := b.queueStreams(ctx)
-	if err != nil {
-		return err
-	}
+// changeStorage empties the streams whose storage has changed, so that they can be made anew, into one for what is on its way.
+// From there it is moved on like all that is in a stream where it does not belong. It returns the ports for which that is so.
+func (b *Broker) changeStorage(ctx context.Context, existing []*jetstream.StreamInfo) (waiting []string, err error) {
 	for _, old := range existing {
-		i := slices.IndexFunc(b.planned(), func(s stream) bool { return s.name == old.Config.Name })
-		if i < 0 || b.planned()[i].limits.Memory == (old.Config.Storage == jetstream.MemoryStorage) || old.State.Msgs == 0 {
+		planned := b.plannedAs(old.Config.Name)
+		if planned == nil || planned.limits.Memory == (old.Config.Storage == jetstream.MemoryStorage) || old.State.Msgs == 0 {
 			continue
 		}
-		if err := b.putAside(ctx, old); err != nil {
-			return err
+		if err := b.narrow(ctx, old, planned.ports, false); err != nil {
+			return nil, err
 		}
-	}
-	return nil
-}
-
-// putAside empties a stream of the queue into the one for what is on its way.
-func (b *Broker) putAside(ctx context.Context, old *jetstream.StreamInfo) error {
-	var ports []string
-	for _, subject := range old.Config.Subjects {
-		ports = append(ports, strings.TrimSuffix(strings.TrimPrefix(subject, b.opts.Root+"."), ".tx"))
-	}
-	if err := b.narrow(ctx, old, ports, true); err != nil {
-		return err
-	}
-	config := jetstream.StreamConfig{
-		Name: b.subjects.QueueOf("~moving"), Description: "frames that wait to be moved to another stream",
-		Retention: jetstream.WorkQueuePolicy, Duplicates: duplicates, AllowMsgTTL: true,
-	}
-	switch aside, err := b.js.Stream(ctx, config.Name); {
-	case err == nil:
-		config.Subjects = aside.CachedInfo().Config.Subjects
-	case !errors.Is(err, jetstream.ErrStreamNotFound):
-		return fmt.Errorf("stream %s: %w", config.Name, err)
-	}
-	for subject := range old.State.Subjects {
-		if !slices.Contains(config.Subjects, subject) {
-			config.Subjects = append(config.Subjects, subject)
+		for subject := range old.State.Subjects {
+			if err := b.gather(ctx, existing, subject, ""); err != nil {
+				return nil, err
+			}
 		}
+		waiting = append(waiting, b.waitingIn(old, planned.ports)...)
 	}
-	if _, err := b.js.CreateOrUpdateStream(ctx, config); err != nil {
-		return fmt.Errorf("stream %s: %w", config.Name, err)
-	}
-	from, err := b.js.Stream(ctx, old.Config.Name)
-	if err != nil {
-		return fmt.Errorf("stream %s: %w", old.Config.Name, err)
-	}
-	for subject := range old.State.Subjects {
-		if err := b.moveSubject(ctx, from, subject); err != nil {
-			return err
-		}
-	}
-	return nil
+	return waiting, nil
 }

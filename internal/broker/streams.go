@@ -47,6 +47,8 @@ type stream struct {
 	limits   Limits
 	maxFrame int
 	ports    []string
+	room     int64    // for each port, if that is more than the limit: as much waits
+	closed   []string // ports that nobody may queue frames for, as older ones are elsewhere
 }
 
 // duplicates is how long a stream remembers message ids. Reader and writer repeat a message within seconds or never,
@@ -80,7 +82,7 @@ func planQueues(subjects ipc.Subjects, queues []Queue) []stream {
 		case kind{q.Limits, q.MaxFrame} == common:
 			shared.ports = append(shared.ports, q.Port)
 		default:
-			plan = append(plan, stream{subjects.QueueOf(q.Port), q.Limits, q.MaxFrame, []string{q.Port}})
+			plan = append(plan, stream{name: subjects.QueueOf(q.Port), limits: q.Limits, maxFrame: q.MaxFrame, ports: []string{q.Port}})
 		}
 	}
 	if len(shared.ports) > 0 {
@@ -251,9 +253,13 @@ func incarnation(s jetstream.Stream) uint64 {
 // long a slow device takes: a new writer gets a new consumer. The writer may hold all of the queue back while a client has a
 // lease, whose frames must pass.
 func (b *Broker) createConsumer(ctx context.Context, t ipc.Target) error {
+	most := max(1024, t.MaxMessages)
+	if s := b.plannedAs(t.Stream); s != nil {
+		most = max(most, s.room)
+	}
 	_, err := b.js.CreateOrUpdateConsumer(ctx, t.Stream, jetstream.ConsumerConfig{
 		Durable: t.Consumer, FilterSubject: b.subjects.Tx(t.Port), AckPolicy: jetstream.AckExplicitPolicy,
-		AckWait: 10000 * time.Hour, MaxAckPending: int(max(1024, t.MaxMessages)),
+		AckWait: 10000 * time.Hour, MaxAckPending: int(most),
 	})
 	if err != nil {
 		return fmt.Errorf("port %s: consumer of its queue: %w", t.Port, err)

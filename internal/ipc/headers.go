@@ -21,6 +21,18 @@ const (
 // HeaderTTL says how long a frame may wait to be sent: a duration or a number of seconds, as JetStream has it.
 const HeaderTTL = "Nats-TTL"
 
+// Headers of a frame that was moved from one queue to another. It has HeaderTTL no more, as the server would begin to count anew.
+const (
+	HeaderQueued    = "Serial-Queued"     // when it was queued first, as HeaderTime
+	HeaderQueuedTTL = "Serial-Queued-TTL" // what it had as HeaderTTL
+	HeaderMoved     = "Serial-Moved"      // MovedFrom of each queue that it was in, the last one last
+)
+
+// MovedFrom names a frame by the place in the queue that it was moved from.
+func MovedFrom(queue, sequence uint64) string {
+	return QueueToken(queue) + "." + strconv.FormatUint(sequence, 10)
+}
+
 // Headers of requests, and of frames on tx.
 const (
 	HeaderTimeout = "Serial-Timeout" // how long the device has for its answer
@@ -93,6 +105,18 @@ func SessionStart(session string) (time.Time, error) {
 	return time.UnixMicro(micros), err
 }
 
+// Waits says since when a frame waits that its queue has since stored, and how long it may; 0: for ever.
+func Waits(h nats.Header, stored time.Time) (since time.Time, ttl time.Duration) {
+	since, ttl = stored, FrameTTL(h.Get(HeaderTTL))
+	if queued, err := time.Parse(time.RFC3339Nano, h.Get(HeaderQueued)); err == nil && queued.Before(stored) {
+		since = queued
+		if h.Get(HeaderQueuedTTL) != "" {
+			ttl = FrameTTL(h.Get(HeaderQueuedTTL))
+		}
+	}
+	return since, ttl
+}
+
 // FrameTTL is what a HeaderTTL means, in whole seconds as the server reads it; 0: it may wait for ever.
 func FrameTTL(header string) time.Duration {
 	if d, err := time.ParseDuration(header); err == nil {
@@ -129,4 +153,12 @@ func ExpiredHeader(port, stream string, sequence uint64, reason string, now time
 	h := OutcomeHeader(port, stream, sequence, now)
 	h[HeaderReason] = []string{reason}
 	return h
+}
+
+// expiredRoom is for the headers of a message on expired.
+const expiredRoom = 1 << 10
+
+// ExpiredData is what a message on expired has of a frame: all, unless the broker takes no such long messages any more.
+func ExpiredData(nc *nats.Conn, frame []byte) []byte {
+	return frame[:min(len(frame), max(0, int(nc.MaxPayload())-expiredRoom))]
 }

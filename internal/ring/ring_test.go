@@ -267,13 +267,39 @@ func TestAdopt(t *testing.T) {
 			s.Complete()
 		}
 	}
-	r.Adopt(99, []uint64{3, 4})
+	r.Adopt(99, []uint64{3, 4}, nil)
 	s = r.Sender(0)
 	if s.Done(7) || !s.Done(3) || !s.Done(4) || r.Source() != 99 {
 		t.Error("of another queue nothing is known but what the history tells")
 	}
 	if _, ok := s.InHand(); ok {
 		t.Error("a frame of the queue before is still in hand")
+	}
+}
+
+// What was written of a queue is known when its frames have moved to another one, and the frame in hand goes on.
+func TestAdoptWhatMoved(t *testing.T) {
+	r := newRing(t, Sizes{Received: 100, Sent: 100})
+	s := r.Sender(0)
+	for _, seq := range []uint64{6, 7, 8} {
+		if !s.Reserve() {
+			t.Fatal("there is no room for a note")
+		}
+		s.Begin(Sending{Queued, seq, []byte("x")})
+		if seq < 8 {
+			s.Complete()
+		}
+	}
+	r.Adopt(99, []uint64{3}, map[uint64]uint64{7: 21, 8: 22, 9: 23})
+	s = r.Sender(0)
+	if f, ok := s.InHand(); !ok || f.Seq != 22 {
+		t.Errorf("in hand is %d, %t; want 22, which was 8", f.Seq, ok)
+	}
+	s.Complete()
+	for seq, want := range map[uint64]bool{3: true, 21: true, 22: true, 23: false, 6: false, 7: false, 8: false} {
+		if s.Done(seq) != want {
+			t.Errorf("frame %d: written %t, want %t", seq, !want, want)
+		}
 	}
 }
 

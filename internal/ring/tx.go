@@ -175,17 +175,27 @@ func (s *Sender) Settled(seq uint64) { s.notes.settled(seq) }
 func (r *Ring) Source() uint64 { return r.h.writer.source.Load() }
 
 // Adopt begins with another queue than before, whose sequences are its own. written are those that were written all the
-// same, in that order, as the history tells. Only while no writer runs.
-func (r *Ring) Adopt(source uint64, written []uint64) {
+// same, in that order, as the history tells. moved says where frames of the queue before are in this one, by their sequences
+// there: what the memory knows of them holds on. Only while no writer runs.
+func (r *Ring) Adopt(source uint64, written []uint64, moved map[uint64]uint64) {
 	w := &r.h.writer
 	w.source.Store(0) // until all is noted
 	for i := range r.notes {
+		if seq, ok := moved[r.notes[i].Load()]; ok {
+			written = append(written, seq)
+		}
 		r.notes[i].Store(0)
 	}
+	written = written[max(0, len(written)-notesLen+1):]
 	if Kind(w.kind.Load()) == Queued {
-		w.state.Store(idle)
+		if seq, ok := moved[w.seq.Load()]; ok && w.state.Load() == inHand {
+			w.seq.Store(seq)
+			w.place.Store(uint64(len(written)))
+		} else {
+			w.state.Store(idle)
+		}
 	}
-	for i, seq := range written[max(0, len(written)-notesLen):] {
+	for i, seq := range written {
 		r.notes[i].Store(seq)
 	}
 	w.source.Store(source)

@@ -38,6 +38,7 @@ type mortal struct {
 	Port   string
 	Frame  broker.QueuedFrame // with a TTL; of others only where it is
 	Bytes  int
+	Since  time.Time // it has waited
 	TTL    time.Duration
 	Expiry time.Time
 
@@ -137,7 +138,8 @@ func (e *expiry) scan(ctx context.Context, name string, young time.Duration) err
 		if err != nil || f == nil {
 			return err
 		}
-		m := mortal{Port: name, Frame: *f, Bytes: len(f.Data), TTL: f.TTL(), Expiry: f.Stored}
+		m := mortal{Port: name, Frame: *f, Bytes: len(f.Data)}
+		m.Since, m.TTL = f.Waits()
 		if m.TTL > 0 && !e.outcomes.follows(name) {
 			// It is looked at once more, as what becomes of it is heard of only from now on.
 			if err := e.outcomes.begin(ctx, e.broker, name); err != nil {
@@ -150,9 +152,9 @@ func (e *expiry) scan(ctx context.Context, name string, young time.Duration) err
 		case e.left[m.id()]:
 			continue
 		case m.TTL > 0 && (age == 0 || m.TTL < age):
-			m.Expiry = f.Stored.Add(m.TTL)
+			m.Expiry = m.Since.Add(m.TTL)
 		case age > 0:
-			m.Expiry = f.Stored.Add(age)
+			m.Expiry = m.Since.Add(age)
 		default:
 			continue
 		}
@@ -256,7 +258,7 @@ func (e *expiry) expire(ctx context.Context, m *mortal, now time.Time, writers m
 			return false, nil
 		}
 	}
-	reason := ipc.Stale(m.Frame.Stored, now, m.TTL, p.config.Queue.MaxAge)
+	reason := ipc.Stale(m.Since, now, m.TTL, p.config.Queue.MaxAge)
 	told, err := e.broker.Expire(ctx, m.Port, &m.Frame, reason)
 	if told {
 		p.memory.ring.CountExpired()

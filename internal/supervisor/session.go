@@ -228,7 +228,11 @@ func (p *port) rewind(ctx context.Context) error {
 	if err != nil {
 		p.log.Warn("a frame that was written before may be written again", "port", p.config.Name, "error", err)
 	}
-	p.memory.ring.Adopt(queue, written)
+	moved, err := p.broker.Moved(ctx, p.config.Name, p.memory.ring.Source())
+	if err != nil {
+		p.log.Warn("a frame that was written before may be written again", "port", p.config.Name, "error", err)
+	}
+	p.memory.ring.Adopt(queue, written, moved)
 	return nil
 }
 

@@ -88,7 +88,8 @@ func (w *writer) writeQueued(m jetstream.Msg, meta *jetstream.MsgMetadata, behin
 			if w.stopped || !w.quietOver() {
 				return false, 0
 			}
-			refusal = ipc.Stale(meta.Timestamp, time.Now(), ipc.FrameTTL(m.Headers().Get(ipc.HeaderTTL)), w.Spec.Queue.MaxAge)
+			since, ttl := ipc.Waits(m.Headers(), meta.Timestamp)
+			refusal = ipc.Stale(since, time.Now(), ttl, w.Spec.Queue.MaxAge)
 		}
 		if refusal != "" {
 			w.expire(from, seq, m.Data(), refusal, m)

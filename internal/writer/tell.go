@@ -35,7 +35,7 @@ func (w *writer) expire(stream string, seq uint64, payload []byte, reason string
 	w.Ring.CountExpired()
 	w.Log.Warn("a frame was not sent", "bytes", len(payload), "reason", reason)
 	h := ipc.ExpiredHeader(w.Spec.Port, stream, seq, reason, time.Now())
-	w.publish(&nats.Msg{Subject: w.Subjects.Expired(w.Spec.Port), Data: payload, Header: h}, seq, m)
+	w.publish(&nats.Msg{Subject: w.Subjects.Expired(w.Spec.Port), Data: ipc.ExpiredData(w.traffic, payload), Header: h}, seq, m)
 }
 
 func (w *writer) publish(news *nats.Msg, seq uint64, m jetstream.Msg) {
