@@ -28,12 +28,23 @@ type Listener struct {
 	fence atomic.Uint64
 }
 
-// Listen begins with the next byte that comes into the ring. A frame whose first byte was there before does not count.
-func (r *Ring) Listen() *Listener {
-	l := &Listener{ring: r, next: r.h.reader.framed.Load()}
-	l.from = r.h.reader.head.Load()
-	return l
+// Mark is a moment in what is received, in this session.
+type Mark struct {
+	offset uint64 // of the first byte behind it
+	frame  uint64 // number of the first frame that was not cut yet
 }
+
+// Mark is that of now: what comes into the ring next is behind it.
+func (r *Ring) Mark() Mark {
+	frame := r.h.reader.framed.Load()
+	return Mark{r.h.reader.head.Load(), frame}
+}
+
+// Listen begins at a mark. A frame whose first byte was there before does not count.
+func (r *Ring) Listen(m Mark) *Listener { return &Listener{ring: r, from: m.offset, next: m.frame} }
+
+// From is the offset at which it has begun.
+func (l *Listener) From() uint64 { return l.from }
 
 // Want has the reader say when there is something new; once, so that it must be called before each wait, and before the
 // look that precedes it.

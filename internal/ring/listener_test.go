@@ -37,7 +37,7 @@ func TestListener(t *testing.T) {
 	}
 	receive(t, x, p, "old\nhalf")
 	x.Add(0, 4, time.Now(), 0)
-	l := r.Listen()
+	l := r.Listen(r.Mark())
 	expect(l, "")
 	rest(l, "")
 	receive(t, x, p, " of\n--new\nmo")
@@ -64,7 +64,7 @@ func TestListenerIsOverrun(t *testing.T) {
 	for _, size := range []int{1, 4000} { // the index, or the ring
 		r, p := newRing(t, Sizes{Received: 100, Sent: 100}), newPipe(t)
 		x := r.Receiver(0, 0)
-		l := r.Listen()
+		l := r.Listen(r.Mark())
 		text := string(make([]byte, size))
 		for total := 0; total < max(size*(indexLen+1), len(r.rx)/2+2*size); total += size {
 			receive(t, x, p, text)
@@ -87,7 +87,7 @@ func TestListenerIsOverrun(t *testing.T) {
 
 func TestAnnounce(t *testing.T) {
 	r := newRing(t, Sizes{Received: 100, Sent: 100})
-	l := r.Listen()
+	l := r.Listen(r.Mark())
 	for _, c := range []struct {
 		wanted, news Wanted
 		wakes        bool

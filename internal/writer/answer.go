@@ -19,6 +19,7 @@ type answer struct {
 	codec     frame.Codec
 	delimiter []byte // between frames
 	most      int    // bytes that fit into a reply
+	passed    bool   // nobody gets it
 
 	text    []byte
 	frames  int
@@ -44,6 +45,9 @@ func (a *answer) add(f ring.Heard) (whole []byte, complete bool, err error) {
 	whole = a.text[a.start:]
 	a.start = len(a.text)
 	a.frames++
+	if a.passed {
+		a.text, a.start, a.between = a.text[:0], 0, false
+	}
 	return whole, true, nil
 }
 
@@ -58,36 +62,35 @@ func (a *answer) addRest(rest []byte) {
 	a.text = append(a.text, rest[:max(0, min(len(rest), a.most-len(a.text)))]...)
 }
 
-// hear puts the answer together that a listener gets. With an error it returns what there was.
-func (w *writer) hear(l *ring.Listener, t terms, deadline time.Time) ([]byte, error) {
-	a := &answer{codec: w.answers, delimiter: w.delimiter, most: int(w.control.MaxPayload()) - replyRoom}
+// hear puts the answer together that a listener gets. With errLate or errClosing there is what came until then.
+func (w *writer) hear(l *ring.Listener, a *answer, t terms, deadline time.Time) error {
 	want := ring.WantFrames
 	if t.gap > 0 {
 		want = ring.WantBytes
 	}
-	head, last := l.Head(), time.Time{} // when the last byte came
+	head, last := l.From(), time.Time{} // when the last byte came
 	for {
 		l.Want(want)
 		for {
 			f, ok, err := l.Next()
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if !ok {
 				break
 			}
 			whole, complete, err := a.add(f)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if complete && (a.frames == t.frames || t.until != nil && t.until.Match(whole)) {
-				return a.text, nil
+				return nil
 			}
 		}
 		now := time.Now()
 		end := deadline
 		if t.gap > 0 {
-			if h := l.Head(); h != head {
+			if h := l.Head(); h > head {
 				head, last = h, now
 			}
 			if silent := last.Add(t.gap); !last.IsZero() && silent.Before(end) {
@@ -96,7 +99,7 @@ func (w *writer) hear(l *ring.Listener, t terms, deadline time.Time) ([]byte, er
 		}
 		if now.Before(end) && !w.isStopping() {
 			if err := w.Bell.Wait(end.Sub(now)); err != nil {
-				return nil, err
+				return err
 			}
 			continue
 		}
@@ -109,23 +112,23 @@ func (w *writer) hear(l *ring.Listener, t terms, deadline time.Time) ([]byte, er
 		}
 		rest, ok, err := l.Rest()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if !ok {
 			continue
 		}
-		if end != deadline && len(a.text)+len(rest) == 0 {
+		if end != deadline && a.frames == 0 && len(a.text)+len(rest) == 0 {
 			last = time.Time{} // what came belongs to what was there before
 			continue
 		}
 		a.addRest(rest)
 		switch {
 		case w.isStopping():
-			return a.text, errClosing
+			return errClosing
 		case end == deadline:
-			return a.text, errLate
+			return errLate
 		}
-		return a.text, nil
+		return nil
 	}
 }
 

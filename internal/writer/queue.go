@@ -73,7 +73,7 @@ func (w *writer) writeQueued(m jetstream.Msg, meta *jetstream.MsgMetadata, behin
 	if !w.tx.Done(seq) {
 		if refusal == "" {
 			w.awaitNote()
-			if w.stopped || !w.quietOver() {
+			if !w.mayBegin() {
 				return false, 0
 			}
 			refusal = ipc.Stale(meta.Timestamp, time.Now(), ipc.FrameTTL(m.Headers().Get(ipc.HeaderTTL)), w.Spec.Queue.MaxAge)

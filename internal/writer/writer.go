@@ -174,6 +174,7 @@ func (w *writer) resume() error {
 			w.untold = &f // its message is still in the queue
 		}
 	}
+	w.resumeAnswer()
 	if f, ok := w.tx.Untold(); ok {
 		w.tellDirect(f)
 	}
@@ -265,11 +266,19 @@ func (w *writer) quietOver() bool {
 	if w.quiet.IsZero() {
 		return true
 	}
-	timer := time.NewTimer(time.Until(w.quiet))
+	if w.sleepUntil(w.quiet) {
+		w.quiet = time.Time{}
+		return true
+	}
+	return false
+}
+
+// sleepUntil returns false if the worker is to stop before.
+func (w *writer) sleepUntil(end time.Time) bool {
+	timer := time.NewTimer(time.Until(end))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		w.quiet = time.Time{}
 		return true
 	case <-w.stopping:
 		w.stopped = true
