@@ -110,3 +110,44 @@ func TestLateAnswerToAFrameGivenUp(t *testing.T) {
 		return strings.Join(g.stored(t, "serial.gps.rx"), ",") == "re: xxxx,re: next"
 	})
 }
+
+// Guards what has come before a request and waits in the kernel, as the reader is late: it is no answer, also where the reader
+// then takes both at once.
+func TestAnswerFromALateReader(t *testing.T) {
+	for _, c := range []struct{ framing, late, terms, answer string }{
+		{"line", "late", "", "re: ask"},
+		{"line", "late\nbegun", "Serial-Until: ^re", "re: ask"},
+		{"raw", "late\n", "", "\nre: ask\n"},
+		{"raw", "late\n", "Serial-Gap: 100ms", "\nre: ask\n"},
+	} {
+		g := startGateway(t, "framing: "+c.framing, "tx_framing: line")
+		lines := g.asked(t, func(line string) string { return "\nre: " + line + "\n" })
+		s, err := g.status()
+		if err != nil {
+			t.Fatal(err)
+		}
+		reader := s.Workers[0]
+		if reader.Name != "gps/reader" {
+			t.Fatalf("%+v", s.Workers)
+		}
+		if err := syscall.Kill(reader.PID, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.device.Write([]byte(c.late)); err != nil {
+			t.Fatal(err)
+		}
+		go func() { // ends with the test at the latest
+			for len(lines()) == 0 && t.Context().Err() == nil {
+				pause()
+			}
+			_ = syscall.Kill(reader.PID, syscall.SIGCONT)
+		}()
+		headers := []string{"Serial-Settle: 300ms", "Serial-Timeout: 10s"}
+		if c.terms != "" {
+			headers = append(headers, c.terms)
+		}
+		if answer, code := ask(t, g.connect(t, "send"), "ask", headers...); answer != c.answer || code != "" {
+			t.Errorf("%q: the answer is %q, code %q", c, answer, code)
+		}
+	}
+}

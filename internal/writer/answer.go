@@ -17,6 +17,7 @@ var (
 // answer is what was received of one, put together from frames.
 type answer struct {
 	codec     frame.Codec
+	raw       bool   // frames are what came at once
 	delimiter []byte // between frames
 	most      int    // bytes that fit into a reply
 	passed    bool   // nobody gets it
@@ -25,6 +26,22 @@ type answer struct {
 	frames  int
 	start   int  // in text, of the frame that is not complete
 	between bool // a delimiter comes before the next frame
+	early   bool // the next frame is a piece of one that began before the request was written
+}
+
+func (w *writer) newAnswer(most int) *answer {
+	return &answer{codec: w.answers, raw: w.raw, delimiter: w.delimiter, most: most}
+}
+
+// counts says whether a frame belongs to the answer. One that began before the request was written does not, nor do its
+// further pieces; but of raw bytes those do that came since.
+func (a *answer) counts(f ring.Heard) bool {
+	if a.raw {
+		return len(f.Wire) > 0
+	}
+	early := f.Early || a.early
+	a.early = early && frame.Flags(f.Flags)&frame.Continued != 0
+	return !early
 }
 
 // add appends a frame. It returns true if one is complete with it, and that frame.
@@ -78,6 +95,9 @@ func (w *writer) hear(l *ring.Listener, a *answer, t terms, deadline time.Time) 
 			}
 			if !ok {
 				break
+			}
+			if !a.counts(f) {
+				continue
 			}
 			whole, complete, err := a.add(f)
 			if err != nil {

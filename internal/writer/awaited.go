@@ -52,7 +52,9 @@ func (w *writer) answerOver() bool {
 		deadline := time.Now().Add(left)
 		l := w.Ring.Listen(owed.Mark)
 		defer l.Close()
-		err := w.hear(l, &answer{codec: w.answers, most: int(w.control.MaxPayload()), passed: true}, termsOf(owed), deadline)
+		a := w.newAnswer(int(w.control.MaxPayload()))
+		a.passed = true
+		err := w.hear(l, a, termsOf(owed), deadline)
 		if err != nil && !errors.Is(err, errLate) && !w.sleepUntil(deadline) {
 			return false
 		}

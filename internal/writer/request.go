@@ -50,14 +50,19 @@ func (w *writer) serve(r *request) {
 			return
 		}
 	}
-	mark := w.Ring.Mark()
+	mark, err := w.Ring.Mark(w.Received.Waiting, w.Device.Unread)
+	if err != nil {
+		w.fail(err)
+		w.give(r, ipc.CodeBusy, nil, "nothing was written: %v", err)
+		return
+	}
 	if !r.none {
 		w.tx.Await(r.awaited(mark))
 		crash.Point("tx-awaited")
 	}
 	r.stage.Store(writing)
 	r.timer.Reset(r.timeout)
-	err := w.write(f)
+	err = w.write(f)
 	r.timer.Stop()
 	inTime := r.enter(writing, begun)
 	if err != nil {
@@ -81,7 +86,7 @@ func (w *writer) serve(r *request) {
 	}
 	listener := w.Ring.Listen(mark)
 	defer listener.Close()
-	a := &answer{codec: w.answers, delimiter: w.delimiter, most: int(w.control.MaxPayload()) - replyRoom}
+	a := w.newAnswer(int(w.control.MaxPayload()) - replyRoom)
 	err = w.hear(listener, a, r.terms, written.Add(r.timeout))
 	crash.Point("tx-heard")
 	if err == nil || errors.Is(err, errLate) {

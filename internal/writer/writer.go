@@ -29,6 +29,7 @@ type writer struct {
 	maxBytes  int
 	gap       time.Duration // of silence behind each frame, or 0
 	answers   frame.Codec   // of what the device sends
+	raw       bool          // that comes in no frames
 	delimiter []byte        // between frames that it sends; nil: there is none
 
 	stopping <-chan struct{} // closed when no further frame is to be begun
@@ -124,7 +125,7 @@ func (w *writer) prepare() error {
 	if w.answers, err = frame.New(answers); err != nil {
 		return fmt.Errorf("framing of answers: %w", err)
 	}
-	w.delimiter = answers.Delimiter
+	w.delimiter, w.raw = answers.Delimiter, answers.Type == frame.Raw
 	if w.inPipe, err = w.Pipe.Waiting(); err != nil {
 		return err
 	}
