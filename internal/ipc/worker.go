@@ -33,8 +33,9 @@ const (
 	FDPipeRead  = 6 // the pipe that the worker moves bytes through, non-blocking
 	FDPipeWrite = 7
 	FDBell      = 8  // an eventfd by which the reader wakes the writer
-	FDBroker    = 9  // a connected socket to the broker, for the credentials in the environment
-	FDSecond    = 10 // another, for Spec.Second
+	FDReceived  = 9  // the reading end of the reader's pipe, for the writer to count what is in it
+	FDBroker    = 10 // a connected socket to the broker, for the credentials in the environment
+	FDSecond    = 11 // another, for Spec.Second
 )
 
 // Ready is what a worker writes to FDReady when it is connected and at work; the same line as in sd_notify(3).

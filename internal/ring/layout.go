@@ -36,7 +36,7 @@ const (
 )
 
 // magic names the layout; another one has another name.
-const magic = "SVRING02"
+const magic = "SVRING03"
 
 // noteSize is the room for the supervisor's note.
 const noteSize = 1024
@@ -55,6 +55,7 @@ type header struct {
 	reader     readerWords
 	writer     writerWords
 	lease      leaseWords
+	awaited    awaitedWords
 	noteLen    atomic.Uint64
 	note       [noteSize]byte
 }

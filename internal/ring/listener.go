@@ -18,7 +18,7 @@ const (
 // Listener follows what is received from a moment on, beside the reader and without taking anything away. The writer has
 // one while it waits for the answer to a request. One goroutine uses it.
 //
-//	… frames before │ from: frames ───── cut ── data ── head
+//	… frames before │ from: frames ───── cut ── data ── head ── pipe ── device
 type Listener struct {
 	ring *Ring
 	from uint64 // offset of the first byte that counts
@@ -28,12 +28,44 @@ type Listener struct {
 	fence atomic.Uint64
 }
 
-// Listen begins with the next byte that comes into the ring. A frame whose first byte was there before does not count.
-func (r *Ring) Listen() *Listener {
-	l := &Listener{ring: r, next: r.h.reader.framed.Load()}
-	l.from = r.h.reader.head.Load()
-	return l
+// Mark is a moment in what is received, in this session.
+type Mark struct {
+	offset uint64 // of the first byte behind it
+	frame  uint64 // number of the first frame that may have bytes behind it, or of the one before
 }
+
+// Mark is that of now: what has come and is still in the pipe, or with the device's driver, is before it too, however late
+// the reader is. inPipe and unread count those bytes.
+func (r *Ring) Mark(inPipe, unread func() (int, error)) (Mark, error) {
+	w := &r.h.reader
+	m := Mark{frame: max(w.framed.Load(), 1) - 1}
+	for {
+		head, intent := w.head.Load(), w.intent.Load()
+		piped, err := inPipe()
+		if err != nil {
+			return m, err
+		}
+		there, err := unread()
+		if err != nil {
+			return m, err
+		}
+		again, err := inPipe()
+		if err != nil {
+			return m, err
+		}
+		if again != piped || w.intent.Load() != intent || w.head.Load() != head {
+			continue // the reader has moved some meanwhile
+		}
+		m.offset = received(head, intent, uint64(piped)) + uint64(piped+there)
+		return m, nil
+	}
+}
+
+// Listen begins at a mark.
+func (r *Ring) Listen(m Mark) *Listener { return &Listener{ring: r, from: m.offset, next: m.frame} }
+
+// From is the offset at which it has begun.
+func (l *Listener) From() uint64 { return l.from }
 
 // Want has the reader say when there is something new; once, so that it must be called before each wait, and before the
 // look that precedes it.
@@ -54,29 +86,28 @@ func (r *Ring) Announce(news Wanted) bool {
 
 // Heard is a frame that was received.
 type Heard struct {
-	Wire  []byte // as it was on the line; valid until the next call
+	Wire  []byte // what is behind the mark, as it was on the line; valid until the next call
 	Flags uint8
+	Early bool // it began before the mark
 }
 
 // ErrOverrun is returned when what was received is not in the ring any more.
 var ErrOverrun = errors.New("the device said more than the port's memory holds before it was looked at")
 
-// Next is the next frame, if there is one.
+// Next is the next frame, if there is one. The first may be from before the mark.
 func (l *Listener) Next() (f Heard, ok bool, err error) {
-	for words := &l.ring.h.reader; l.next < words.framed.Load(); {
+	if words := &l.ring.h.reader; l.next < words.framed.Load() {
 		e := l.ring.index[l.next%indexLen]
 		l.fence.Add(1)
 		if words.framed.Load() >= l.next+indexLen {
 			return f, false, ErrOverrun // what was read may be of another frame
 		}
 		l.next++
-		if e.start < l.from {
-			continue
-		}
-		if err := l.copy(e.start, e.start+uint64(e.size)); err != nil {
+		early := min(max(l.from, e.start)-e.start, uint64(e.size))
+		if err := l.copy(e.start+early, e.start+uint64(e.size)); err != nil {
 			return f, false, err
 		}
-		return Heard{l.wire, uint8(e.flags)}, true, nil
+		return Heard{l.wire, uint8(e.flags), early > 0}, true, nil
 	}
 	return f, false, nil
 }

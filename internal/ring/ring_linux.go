@@ -161,8 +161,8 @@ func (r *Ring) Note() []byte {
 	return append([]byte(nil), r.h.note[:min(r.h.noteLen.Load(), noteSize)]...)
 }
 
-// NewSession begins the count of a session's bytes and forgets the frame in hand, which the next session begins anew
-// unless it is done. Only while no worker runs, and with empty pipes.
+// NewSession begins the count of a session's bytes and forgets the answer that is awaited, and the frame in hand, which the
+// next session begins anew unless it is done. Only while no worker runs, and with empty pipes.
 func (r *Ring) NewSession() {
 	w := &r.h.reader
 	r.h.supervisor.rxBytes.Add(w.head.Load())
@@ -176,4 +176,5 @@ func (r *Ring) NewSession() {
 	}
 	r.h.writer.state.Store(idle)
 	r.h.writer.feeding.Store(0)
+	r.h.awaited.state.Store(0)
 }

@@ -18,7 +18,8 @@ type lent struct {
 	ring   uintptr
 	pipe   serialio.Pipe
 	bell   serialio.Bell
-	broker []int // connections to it
+	rx     serialio.Pipe // the reader's
+	broker []int         // connections to it
 }
 
 // run is one run of a built-in worker.
@@ -35,7 +36,7 @@ func launch(s *process.Spawner, path string, env []string, l lent, output *print
 	}
 	defer func() { _ = unix.Close(theirs) }()
 	// In the order of ipc.FDDevice and its like.
-	files := []uintptr{l.device, l.ring, uintptr(theirs), uintptr(l.pipe.R), uintptr(l.pipe.W), uintptr(l.bell)}
+	files := []uintptr{l.device, l.ring, uintptr(theirs), uintptr(l.pipe.R), uintptr(l.pipe.W), uintptr(l.bell), uintptr(l.rx.R)}
 	for _, fd := range l.broker {
 		files = append(files, uintptr(fd))
 	}

@@ -283,7 +283,7 @@ func (p *port) launch(name, program string, grants []broker.Grant, spec ipc.Spec
 		sockets = append(sockets, fd)
 	}
 	err = lend(func(device uintptr) error {
-		worker, err = launch(p.spawner, program, env, lent{device, p.memory.file.Fd(), pipe, p.memory.bell, sockets}, newPrinted(p.broker, p.subjects, p.log, name, true))
+		worker, err = launch(p.spawner, program, env, lent{device, p.memory.file.Fd(), pipe, p.memory.bell, p.memory.rx, sockets}, newPrinted(p.broker, p.subjects, p.log, name, true))
 		return err
 	})
 	return worker, err

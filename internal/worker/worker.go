@@ -37,6 +37,7 @@ type Worker struct {
 	Pipe        serialio.Pipe // between device and Ring
 	Ring        *ring.Ring
 	Bell        serialio.Bell // wakes the writer when something was received that it waits for
+	Received    serialio.Pipe // the reader's, to be counted and not to be read
 	Log         *slog.Logger
 }
 
@@ -85,6 +86,7 @@ func fromEnviron() (*Worker, error) {
 		return nil, err
 	}
 	w.Pipe, w.Bell = serialio.Pipe{R: ipc.FDPipeRead, W: ipc.FDPipeWrite}, ipc.FDBell
+	w.Received = serialio.Pipe{R: ipc.FDReceived, W: -1}
 	if w.Device, err = serialio.Borrow(ipc.FDDevice); err != nil {
 		return nil, err
 	}

@@ -17,13 +17,31 @@ var (
 // answer is what was received of one, put together from frames.
 type answer struct {
 	codec     frame.Codec
+	raw       bool   // frames are what came at once
 	delimiter []byte // between frames
 	most      int    // bytes that fit into a reply
+	passed    bool   // nobody gets it
 
 	text    []byte
 	frames  int
 	start   int  // in text, of the frame that is not complete
 	between bool // a delimiter comes before the next frame
+	early   bool // the next frame is a piece of one that began before the request was written
+}
+
+func (w *writer) newAnswer(most int) *answer {
+	return &answer{codec: w.answers, raw: w.raw, delimiter: w.delimiter, most: most}
+}
+
+// counts says whether a frame belongs to the answer. One that began before the request was written does not, nor do its
+// further pieces; but of raw bytes those do that came since.
+func (a *answer) counts(f ring.Heard) bool {
+	if a.raw {
+		return len(f.Wire) > 0
+	}
+	early := f.Early || a.early
+	a.early = early && frame.Flags(f.Flags)&frame.Continued != 0
+	return !early
 }
 
 // add appends a frame. It returns true if one is complete with it, and that frame.
@@ -44,6 +62,9 @@ func (a *answer) add(f ring.Heard) (whole []byte, complete bool, err error) {
 	whole = a.text[a.start:]
 	a.start = len(a.text)
 	a.frames++
+	if a.passed {
+		a.text, a.start, a.between = a.text[:0], 0, false
+	}
 	return whole, true, nil
 }
 
@@ -58,36 +79,38 @@ func (a *answer) addRest(rest []byte) {
 	a.text = append(a.text, rest[:max(0, min(len(rest), a.most-len(a.text)))]...)
 }
 
-// hear puts the answer together that a listener gets. With an error it returns what there was.
-func (w *writer) hear(l *ring.Listener, t terms, deadline time.Time) ([]byte, error) {
-	a := &answer{codec: w.answers, delimiter: w.delimiter, most: int(w.control.MaxPayload()) - replyRoom}
+// hear puts the answer together that a listener gets. With errLate or errClosing there is what came until then.
+func (w *writer) hear(l *ring.Listener, a *answer, t terms, deadline time.Time) error {
 	want := ring.WantFrames
 	if t.gap > 0 {
 		want = ring.WantBytes
 	}
-	head, last := l.Head(), time.Time{} // when the last byte came
+	head, last := l.From(), time.Time{} // when the last byte came
 	for {
 		l.Want(want)
 		for {
 			f, ok, err := l.Next()
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if !ok {
 				break
 			}
+			if !a.counts(f) {
+				continue
+			}
 			whole, complete, err := a.add(f)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if complete && (a.frames == t.frames || t.until != nil && t.until.Match(whole)) {
-				return a.text, nil
+				return nil
 			}
 		}
 		now := time.Now()
 		end := deadline
 		if t.gap > 0 {
-			if h := l.Head(); h != head {
+			if h := l.Head(); h > head {
 				head, last = h, now
 			}
 			if silent := last.Add(t.gap); !last.IsZero() && silent.Before(end) {
@@ -96,7 +119,7 @@ func (w *writer) hear(l *ring.Listener, t terms, deadline time.Time) ([]byte, er
 		}
 		if now.Before(end) && !w.isStopping() {
 			if err := w.Bell.Wait(end.Sub(now)); err != nil {
-				return nil, err
+				return err
 			}
 			continue
 		}
@@ -109,23 +132,23 @@ func (w *writer) hear(l *ring.Listener, t terms, deadline time.Time) ([]byte, er
 		}
 		rest, ok, err := l.Rest()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if !ok {
 			continue
 		}
-		if end != deadline && len(a.text)+len(rest) == 0 {
+		if end != deadline && a.frames == 0 && len(a.text)+len(rest) == 0 {
 			last = time.Time{} // what came belongs to what was there before
 			continue
 		}
 		a.addRest(rest)
 		switch {
 		case w.isStopping():
-			return a.text, errClosing
+			return errClosing
 		case end == deadline:
-			return a.text, errLate
+			return errLate
 		}
-		return a.text, nil
+		return nil
 	}
 }
 

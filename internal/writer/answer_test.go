@@ -52,3 +52,23 @@ func TestAnswer(t *testing.T) {
 		t.Error("an answer that no message can carry was taken")
 	}
 }
+
+// Pieces of a frame that began before the request are no answer, whole frames behind it are; of raw bytes what came since is.
+func TestAnswerCounts(t *testing.T) {
+	for _, c := range []struct {
+		raw  bool
+		f    []ring.Heard
+		want []bool
+	}{
+		{false, []ring.Heard{{Early: true}, {}}, []bool{false, true}},
+		{false, []ring.Heard{{Early: true, Flags: uint8(frame.Continued)}, {Flags: uint8(frame.Continued)}, {}, {Flags: uint8(frame.Continued)}, {}}, []bool{false, false, false, true, true}},
+		{true, []ring.Heard{{Early: true}, {Early: true, Wire: []byte("x")}, {Wire: []byte("y")}}, []bool{false, true, true}},
+	} {
+		a := answer{raw: c.raw}
+		for i, f := range c.f {
+			if got := a.counts(f); got != c.want[i] {
+				t.Errorf("raw %t: frame %d of %+v counts: %t", c.raw, i, c.f, got)
+			}
+		}
+	}
+}

@@ -71,7 +71,7 @@ func (w *writer) directLate(r *request) {
 func (w *writer) serveDirect(r *request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.stopped || !w.quietOver() {
+	if !w.mayBegin() {
 		w.refuseDirect(r, ipc.CodeBusy, "the frame was not sent: the port is closing")
 		return
 	}

@@ -85,7 +85,7 @@ func (w *writer) writeQueued(m jetstream.Msg, meta *jetstream.MsgMetadata, behin
 	if !w.tx.Done(seq) {
 		if refusal == "" {
 			w.awaitNote()
-			if w.stopped || !w.quietOver() {
+			if !w.mayBegin() {
 				return false, 0
 			}
 			since, ttl := ipc.Waits(m.Headers(), meta.Timestamp)

@@ -18,7 +18,7 @@ import (
 func (w *writer) serve(r *request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.stopped || !w.quietOver() {
+	if !w.mayBegin() {
 		w.give(r, ipc.CodeBusy, nil, "nothing was written: the port is closing")
 		return
 	}
@@ -50,11 +50,19 @@ func (w *writer) serve(r *request) {
 			return
 		}
 	}
-	listener := w.Ring.Listen()
-	defer listener.Close()
+	mark, err := w.Ring.Mark(w.Received.Waiting, w.Device.Unread)
+	if err != nil {
+		w.fail(err)
+		w.give(r, ipc.CodeBusy, nil, "nothing was written: %v", err)
+		return
+	}
+	if !r.none {
+		w.tx.Await(r.awaited(mark))
+		crash.Point("tx-awaited")
+	}
 	r.stage.Store(writing)
 	r.timer.Reset(r.timeout)
-	err := w.write(f)
+	err = w.write(f)
 	r.timer.Stop()
 	inTime := r.enter(writing, begun)
 	if err != nil {
@@ -65,16 +73,26 @@ func (w *writer) serve(r *request) {
 	}
 	written := time.Now()
 	crash.Point("tx-requested")
-	w.tellDirect(f)
-	if !inTime {
-		return
+	if !r.none {
+		w.tx.AwaitFrom(ring.Now()) // before it is told, see resumeAnswer
 	}
-	if r.none {
+	w.tellDirect(f)
+	switch {
+	case !inTime: // who comes next has the answer pass
+		return
+	case r.none:
 		w.give(r, 0, nil, "")
 		return
 	}
-	answer, err := w.hear(listener, r.terms, written.Add(r.timeout))
+	listener := w.Ring.Listen(mark)
+	defer listener.Close()
+	a := w.newAnswer(int(w.control.MaxPayload()) - replyRoom)
+	err = w.hear(listener, a, r.terms, written.Add(r.timeout))
 	crash.Point("tx-heard")
+	if err == nil || errors.Is(err, errLate) {
+		w.tx.AwaitNothing()
+	}
+	answer := a.text
 	switch {
 	case err == nil:
 		w.give(r, 0, answer, "")

@@ -29,6 +29,7 @@ type writer struct {
 	maxBytes  int
 	gap       time.Duration // of silence behind each frame, or 0
 	answers   frame.Codec   // of what the device sends
+	raw       bool          // that comes in no frames
 	delimiter []byte        // between frames that it sends; nil: there is none
 
 	stopping <-chan struct{} // closed when no further frame is to be begun
@@ -124,7 +125,7 @@ func (w *writer) prepare() error {
 	if w.answers, err = frame.New(answers); err != nil {
 		return fmt.Errorf("framing of answers: %w", err)
 	}
-	w.delimiter = answers.Delimiter
+	w.delimiter, w.raw = answers.Delimiter, answers.Type == frame.Raw
 	if w.inPipe, err = w.Pipe.Waiting(); err != nil {
 		return err
 	}
@@ -174,6 +175,7 @@ func (w *writer) resume() error {
 			w.untold = &f // its message is still in the queue
 		}
 	}
+	w.resumeAnswer()
 	if f, ok := w.tx.Untold(); ok {
 		w.tellDirect(f)
 	}
@@ -265,11 +267,19 @@ func (w *writer) quietOver() bool {
 	if w.quiet.IsZero() {
 		return true
 	}
-	timer := time.NewTimer(time.Until(w.quiet))
+	if w.sleepUntil(w.quiet) {
+		w.quiet = time.Time{}
+		return true
+	}
+	return false
+}
+
+// sleepUntil returns false if the worker is to stop before.
+func (w *writer) sleepUntil(end time.Time) bool {
+	timer := time.NewTimer(time.Until(end))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		w.quiet = time.Time{}
 		return true
 	case <-w.stopping:
 		w.stopped = true
