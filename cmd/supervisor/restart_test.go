@@ -151,8 +151,15 @@ func TestTapSaysWhatItMissed(t *testing.T) {
 	}
 	tap.signal(t, syscall.SIGCONT)
 	waitUntil(t, "the tap is back", func() bool { return strings.Contains(tap.errors.String(), "the supervisor is back") })
-	say("last\n")
-	waitUntil(t, "the tap shows the last line", func() bool { return strings.Contains(tap.String(), `"text":"last"`) })
+	// It is back a moment before the broker knows of its subscriptions again.
+	waitUntil(t, "the tap shows a last line", func() bool {
+		say("last\n")
+		return strings.Contains(tap.String(), `"text":"last"`)
+	})
+	waitUntil(t, "the tap shows the last line", func() bool {
+		at := strings.LastIndex(tap.String(), `"offset":`+strconv.Itoa(total-len("last\n"))+`,`)
+		return at >= 0 && strings.HasSuffix(tap.String(), "\n")
+	})
 	seen, missing := 0, 0
 	for line := range strings.Lines(tap.String()) {
 		var r record
