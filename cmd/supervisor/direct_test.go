@@ -2,10 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/serialvisor/serialvisor/internal/ipc"
 )
 
 // Guards what senders to a device that takes nothing are told, on a port without a queue: a frame that is refused is never
@@ -32,8 +37,11 @@ func TestDirectFramesToAStuckDevice(t *testing.T) {
 		}
 	})
 	g.await(t, "some of it is written", func(p portNumbers) bool { return p.Tx.Bytes > 0 })
-	if err := nc.Publish("serial.gps.tx", []byte("unasked")); err != nil {
-		t.Fatal(err)
+	// Nobody can be told what became of these.
+	for _, reply := range []string{"", "no.inbox"} {
+		if err := nc.PublishMsg(&nats.Msg{Subject: "serial.gps.tx", Reply: reply, Data: []byte("unasked")}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
@@ -51,12 +59,82 @@ func TestDirectFramesToAStuckDevice(t *testing.T) {
 		wait()
 	}
 	var heard bytes.Buffer
-	takeAll(t, g, &heard, len(big)+len("unasked"), 1)
-	if want := big + "unasked"; heard.String() != want {
+	takeAll(t, g, &heard, len(big)+2*len("unasked"), 1)
+	if want := big + "unaskedunasked"; heard.String() != want {
 		t.Errorf("the device has got %d bytes, want %d: those that were not refused", heard.Len(), len(want))
 	}
 	m, err := nc.RequestMsg(&nats.Msg{Subject: "serial.gps.tx", Data: []byte("again")}, patience)
 	if err != nil || m.Header.Get("Nats-Service-Error") != "" {
 		t.Errorf("afterwards: %v, %v", m, err)
+	}
+}
+
+// Who waits for a frame to be written does so for as long as the device takes, also without a queue, or until it is gone.
+func TestSendWaitsWithoutQueue(t *testing.T) {
+	g := startPluggable(t, "queue: none", "framing: {type: raw, max_bytes: 1000000}")
+	answers, err := g.connect(t, "send").SubscribeSync("_INBOX_send.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	big := strings.Repeat("x", 100_000)
+	send := func() (wait func() string) {
+		cmd := g.supervisor("send", "gps", "-", "--wait")
+		var errs bytes.Buffer
+		cmd.Stdin, cmd.Stderr = strings.NewReader(big), &errs
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for code := ""; code != "504"; {
+			m, err := answers.NextMsg(patience)
+			if err != nil {
+				t.Fatalf("the sender is not told that its frame takes its time: %v\n%s", err, errs.String())
+			}
+			code = m.Header.Get("Nats-Service-Error-Code")
+		}
+		return func() string {
+			_ = cmd.Wait() // the exit code says all
+			return cmd.ProcessState.String() + ": " + errs.String()
+		}
+	}
+	wait := send()
+	takeAll(t, g.gateway, new(bytes.Buffer), len(big), 1)
+	if got := wait(); got != "exit status 0: " {
+		t.Errorf("send --wait: %s", got)
+	}
+	wait = send()
+	g.unplug(t)
+	if got := wait(); !strings.HasPrefix(got, "exit status 1") || !strings.Contains(got, "port gps: the port was closed before the device took the whole frame") {
+		t.Errorf("send --wait to a device that is unplugged: %s", got)
+	}
+}
+
+// Guards that each sender to a port without a queue is answered, while its writer ends.
+func TestDirectFramesWhenThePortCloses(t *testing.T) {
+	g := startPluggable(t, "queue: none")
+	var group sync.WaitGroup
+	defer group.Wait()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for range 4 {
+		nc := g.connect(t, "send")
+		group.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := nc.Request("serial.gps.tx", []byte("x"), patience); errors.Is(err, nats.ErrNoResponders) {
+					pause()
+				} else if err != nil {
+					t.Errorf("a sender was not answered: %v", err)
+					return
+				}
+			}
+		})
+	}
+	frames := uint64(0)
+	for range 10 {
+		before := frames
+		g.await(t, "frames are written", func(p portNumbers) bool { frames = p.Tx.Frames; return frames > before })
+		g.unplug(t)
+		g.awaitState(t, ipc.Missing)
+		g.plugIn(t)
+		g.awaitState(t, ipc.Open)
 	}
 }

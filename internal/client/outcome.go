@@ -14,11 +14,12 @@ import (
 	"github.com/serialvisor/serialvisor/internal/ipc"
 )
 
-// outcome is what becomes of one frame in a port's queue.
+// outcome is what becomes of one frame in a port's queue, or on its way to the device.
 type outcome struct {
 	client   *Client
 	port     string
-	queueID  string // empty: not known
+	queueID  string // or the session, if direct; empty: not known
+	direct   bool   // there is no queue, and the device does not take the whole frame
 	sequence uint64 // in the queue
 	begun    time.Time
 	news     chan *nats.Msg
@@ -72,11 +73,17 @@ func (w *outcome) wait(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			if !w.client.nc.IsConnected() {
-				return fmt.Errorf("port %s: the supervisor is gone; the frame is queued, and whether it was written is not known: %w", w.port, ctx.Err())
+				return fmt.Errorf("port %s: the supervisor is gone; the frame is %s, and whether it was written is not known: %w", w.port, w.where(), ctx.Err())
 			}
-			return fmt.Errorf("port %s: the frame is queued, and not written yet", w.port)
+			return fmt.Errorf("port %s: the frame is %s, and not written yet", w.port, w.where())
 		case <-late.C:
-			w.sayWhy(ctx)
+			if !w.direct {
+				w.sayWhy(ctx)
+			} else if over, err := w.cutOff(ctx); over {
+				return err
+			} else {
+				late.Reset(waitsLong)
+			}
 		case m := <-w.news:
 			if over, err := w.over(m.Subject, m.Header); over {
 				return err
@@ -98,6 +105,32 @@ func (w *outcome) wait(ctx context.Context) error {
 		}
 	}
 }
+
+// where says where the frame is.
+func (w *outcome) where() string {
+	if w.direct {
+		return "on its way to the device"
+	}
+	return "queued"
+}
+
+// cutOff says whether a frame without a queue is over, because the device was unplugged or the port opened anew meanwhile.
+func (w *outcome) cutOff(ctx context.Context) (over bool, err error) {
+	status, err := w.client.Port(ctx, w.port)
+	if err != nil || status.Session == w.queueID {
+		return false, nil
+	}
+	// A writer tells before its session is over.
+	for len(w.news) > 0 {
+		m := <-w.news
+		if over, err := w.over(m.Subject, m.Header); over {
+			return true, err
+		}
+	}
+	return true, fmt.Errorf("port %s: %w", w.port, errCutOff)
+}
+
+var errCutOff = errors.New("the port was closed before the device took the whole frame; part of it may have got through")
 
 // waitsLong is after how long it is said for what a frame waits.
 const waitsLong = 2 * time.Second
@@ -164,6 +197,8 @@ func (w *outcome) look(ctx context.Context) (over bool, err error) {
 		return true, told
 	case err != nil:
 		return false, err
+	case w.direct && status.Session != w.queueID:
+		return true, fmt.Errorf("port %s: %w", w.port, errCutOff)
 	case w.queueID != "" && id != "" && id != w.queueID:
 		return false, errors.New("its queue is gone, and the history does not have it")
 	}

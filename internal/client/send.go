@@ -30,7 +30,7 @@ type SendOptions struct {
 // Send queues a frame for a port and returns when it is stored, or written.
 func (c *Client) Send(ctx context.Context, port string, frame []byte, o SendOptions) error {
 	if !o.Wait {
-		_, _, err := c.queue(ctx, port, frame, o)
+		_, err := c.queue(ctx, port, frame, o)
 		return err
 	}
 	w, err := c.watchOutcome(ctx, port) // first, so that the news is not missed
@@ -38,20 +38,30 @@ func (c *Client) Send(ctx context.Context, port string, frame []byte, o SendOpti
 		return err
 	}
 	defer w.stop()
-	sequence, queued, err := c.queue(ctx, port, frame, o)
-	if err != nil || !queued { // without a queue the answer came after the writing
+	at, err := c.queue(ctx, port, frame, o)
+	if err != nil || at.written {
 		return err
 	}
-	w.sequence = sequence
+	w.sequence = at.sequence
+	if at.session != "" {
+		w.queueID, w.direct = at.session, true
+	}
 	return w.wait(ctx)
 }
 
-// queue hands a frame over and returns its place in the queue.
-func (c *Client) queue(ctx context.Context, port string, frame []byte, o SendOptions) (sequence uint64, queued bool, err error) {
+// place is where a frame waits.
+type place struct {
+	sequence uint64
+	session  string // in which sequence counts, of a port without a queue; empty: it counts in the queue
+	written  bool   // it does not wait any more
+}
+
+// queue hands a frame over and returns its place in the queue, or in the session of a port that has none.
+func (c *Client) queue(ctx context.Context, port string, frame []byte, o SendOptions) (at place, err error) {
 	limited, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
 	if limit := c.nc.MaxPayload(); int64(len(frame)) > limit {
-		return 0, false, fmt.Errorf("port %s: the frame has %d bytes, the broker takes at most %d", port, len(frame), limit)
+		return at, fmt.Errorf("port %s: the frame has %d bytes, the broker takes at most %d", port, len(frame), limit)
 	}
 	request := nats.NewMsg(c.Subjects.Tx(port))
 	request.Data = frame
@@ -63,35 +73,38 @@ func (c *Client) queue(ctx context.Context, port string, frame []byte, o SendOpt
 	}
 	m, err := c.nc.RequestMsgWithContext(limited, request)
 	if errors.Is(err, nats.ErrNoResponders) {
-		return 0, false, c.whyNobody(ctx, port)
+		return at, c.whyNobody(ctx, port)
 	}
 	if err != nil {
-		return 0, false, c.whySilent(ctx, port, err)
+		return at, c.whySilent(ctx, port, err)
 	}
 	var ack struct {
 		Stream   string `json:"stream"`
 		Sequence uint64 `json:"seq"`
+		Session  string `json:"session"`
 		Error    *struct {
 			Code        int    `json:"err_code"`
 			Description string `json:"description"`
 		} `json:"error"`
 	}
 	if err := json.Unmarshal(m.Data, &ack); err != nil {
-		return 0, false, fmt.Errorf("port %s: answer of the queue: %w", port, err)
+		return at, fmt.Errorf("port %s: answer of the queue: %w", port, err)
 	}
 	switch e := ack.Error; {
 	case e == nil:
-		return ack.Sequence, ack.Stream != "none", nil
+		return place{ack.Sequence, ack.Session, ack.Stream == "none"}, nil
+	case o.Wait && ack.Session != "":
+		return place{ack.Sequence, ack.Session, false}, nil // the device takes its time
 	case toldByWriter(m.Header):
-		return 0, false, errors.New(e.Description) // it names the port, and says what became of the frame
+		return at, errors.New(e.Description) // it names the port, and says what became of the frame
 	case e.Code == errorQueueFull:
-		return 0, false, fmt.Errorf("the queue of port %s is full: %s; is its device there? see `supervisor status`", port, e.Description)
+		return at, fmt.Errorf("the queue of port %s is full: %s; is its device there? see `supervisor status`", port, e.Description)
 	case m.Header.Get(ipc.HeaderError) != "":
-		return 0, false, errors.New(e.Description) // the writer's, which names the port
+		return at, errors.New(e.Description) // the writer's, which names the port
 	case e.Code == errorTooLong:
-		return 0, false, fmt.Errorf("port %s takes no frame of %d bytes; raise max_bytes of its framing, or of tx_framing where there is one", port, len(frame))
+		return at, fmt.Errorf("port %s takes no frame of %d bytes; raise max_bytes of its framing, or of tx_framing where there is one", port, len(frame))
 	default:
-		return 0, false, fmt.Errorf("port %s refused the frame of %d bytes: %s", port, len(frame), e.Description)
+		return at, fmt.Errorf("port %s refused the frame of %d bytes: %s", port, len(frame), e.Description)
 	}
 }
 

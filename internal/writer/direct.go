@@ -29,24 +29,20 @@ const (
 
 // listen takes frames from senders over plain NATS. A sender with a reply subject learns in time what became of its frame:
 // that it was written, in the form of a stream's PubAck, whose sequence is the one in Serial-Queue-Seq; that it is not and
-// will not be written; or that the device does not take the whole of it.
-func (w *writer) listen(background context.Context, helpers *errgroup.Group) (stop func(), err error) {
+// will not be written; or that the device does not take the whole of it, with the sequence that it will have.
+func (w *writer) listen(background context.Context, helpers *errgroup.Group) error {
 	w.direct = newLine(waitingDirect, waitingDirectBytes)
-	sub, err := w.control.Subscribe(w.Subjects.Tx(w.Spec.Port), w.admitDirect)
-	if err == nil {
-		err = w.control.Flush()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("listen for frames: %w", err)
+	if err := w.subscribe("frames", w.Subjects.Tx(w.Spec.Port), w.admitDirect); err != nil {
+		return err
 	}
 	helpers.Go(func() error { return w.direct.serve(background, w.serveDirect) })
-	return func() { _ = sub.Unsubscribe() }, nil
+	return nil
 }
 
 // admitDirect has a frame wait for its turn. One that nobody asks for may wait as long as it takes.
 func (w *writer) admitDirect(m *nats.Msg) {
 	r := &request{m: m}
-	if m.Reply != "" {
+	if isInbox(m.Reply) {
 		r.timer = time.AfterFunc(directTurn, func() { w.directLate(r) })
 	}
 	if refusal := w.direct.add(r); refusal != "" {
@@ -60,10 +56,10 @@ func (w *writer) directLate(r *request) {
 	switch {
 	case r.enter(inLine, over):
 		w.direct.leave(r)
-		w.refuse(r.m, ipc.CodeBusy, fmt.Sprintf("port %s is busy: it was not this frame's turn within %s; nothing of it was written", w.Spec.Port, directTurn))
+		w.refuse(r.m, ipc.CodeBusy, fmt.Sprintf("port %s is busy: it was not this frame's turn within %s; nothing of it was written", w.Spec.Port, directTurn), 0)
 	case r.enter(writing, over):
 		w.refuse(r.m, ipc.CodeTimeout, fmt.Sprintf(
-			"port %s: the device has not taken the whole frame within %s, as flow control may hold it up; it gets the rest as soon as it takes it", w.Spec.Port, directWrite))
+			"port %s: the device has not taken the whole frame within %s, as flow control may hold it up; it gets the rest as soon as it takes it", w.Spec.Port, directWrite), r.seq)
 	}
 }
 
@@ -93,6 +89,7 @@ func (w *writer) serveDirect(r *request) {
 	}
 	if r.timer != nil {
 		r.timer.Stop()
+		r.seq = f.Seq
 		r.stage.Store(writing)
 		r.timer.Reset(directWrite)
 	}
@@ -103,21 +100,22 @@ func (w *writer) serveDirect(r *request) {
 	}
 	w.tellDirect(f)
 	if r.end() {
-		w.answer(r.m, nil, pubAck{Stream: "none", Sequence: f.Seq})
+		w.answer(r.m, nil, w.ackOf(f.Seq))
 	}
 }
 
 // refuseDirect answers a sender that was not answered yet.
 func (w *writer) refuseDirect(r *request, code int, format string, args ...any) {
 	if r.end() {
-		w.refuse(r.m, code, fmt.Sprintf("port %s: %s", w.Spec.Port, fmt.Sprintf(format, args...)))
+		w.refuse(r.m, code, fmt.Sprintf("port %s: %s", w.Spec.Port, fmt.Sprintf(format, args...)), 0)
 	}
 }
 
 // pubAck has the shape of JetStream's PubAck, so that a sender need not know whether a port has a queue.
 type pubAck struct {
 	Stream   string    `json:"stream"`
-	Sequence uint64    `json:"seq"`
+	Sequence uint64    `json:"seq"`               // 0: the frame was not begun
+	Session  string    `json:"session,omitempty"` // in which the sequence counts
 	Error    *ackError `json:"error,omitempty"`
 }
 
@@ -126,13 +124,23 @@ type ackError struct {
 	Description string `json:"description"`
 }
 
-func (w *writer) refuse(m *nats.Msg, code int, reason string) {
-	if m.Reply == "" {
+// ackOf is that of a frame; of none with 0.
+func (w *writer) ackOf(seq uint64) pubAck {
+	a := pubAck{Sequence: seq}
+	if seq > 0 {
+		a.Stream, a.Session = "none", w.Spec.Session
+	}
+	return a
+}
+
+// refuse answers with an error; seq is that of a frame which was begun all the same, or 0.
+func (w *writer) refuse(m *nats.Msg, code int, reason string, seq uint64) {
+	if !isInbox(m.Reply) {
 		w.Log.Warn("a frame was not sent", "bytes", len(m.Data), "reason", reason)
 	}
-	w.answer(m, nats.Header{
-		ipc.HeaderErrorCode: {strconv.Itoa(code)}, ipc.HeaderError: {oneLine(reason)},
-	}, pubAck{Error: &ackError{code, reason}})
+	a := w.ackOf(seq)
+	a.Error = &ackError{code, reason}
+	w.answer(m, nats.Header{ipc.HeaderErrorCode: {strconv.Itoa(code)}, ipc.HeaderError: {oneLine(reason)}}, a)
 }
 
 // answer replies to a sender.

@@ -25,6 +25,7 @@ type request struct {
 	m     *nats.Msg
 	stage atomic.Int32
 	timer *time.Timer // ends the stages in which it waits for others; nil: nothing does
+	seq   uint64      // of a frame on tx, from writing on
 }
 
 // Stages of a request.
@@ -117,18 +118,24 @@ func (l *line) leave(r *request) {
 // listenForRequests takes requests from now on.
 func (w *writer) listenForRequests() error {
 	var parser termsParser
-	sub, err := w.control.Subscribe(w.Subjects.Request(w.Spec.Port), func(m *nats.Msg) { w.admit(&parser, m) })
+	return w.subscribe("requests", w.Subjects.Request(w.Spec.Port), func(m *nats.Msg) { w.admit(&parser, m) })
+}
+
+// subscribe takes what comes on a subject, until refuseRequests.
+func (w *writer) subscribe(what, subject string, take nats.MsgHandler) error {
+	sub, err := w.control.Subscribe(subject, take)
 	if err == nil {
 		err = w.control.Flush()
 	}
 	if err != nil {
-		return fmt.Errorf("listen for requests: %w", err)
+		return fmt.Errorf("listen for %s: %w", what, err)
 	}
-	w.requests = sub
+	w.subs = append(w.subs, sub)
 	return nil
 }
 
-// refuseRequests takes none any more, and refuses those that wait and those that are on their way.
+// refuseRequests takes no requests and no frames from senders any more, and refuses those that wait and those that are on
+// their way.
 func (w *writer) refuseRequests(ctx context.Context) error {
 	for _, r := range w.line.close() {
 		w.give(r, ipc.CodeBusy, nil, "nothing was written: the port is closing")
@@ -139,7 +146,9 @@ func (w *writer) refuseRequests(ctx context.Context) error {
 		}
 	}
 	// What the broker has sent before it knows is here with its answer to the flush.
-	_ = w.requests.Drain() // fails without a connection, and then nobody is answered
+	for _, sub := range w.subs {
+		_ = sub.Drain() // fails without a connection, and then nobody is answered
+	}
 	return w.control.FlushWithContext(ctx)
 }
 

@@ -20,7 +20,7 @@ const prefetch = 256
 // consume begins to take frames, from the queue or straight from senders. stop ends it.
 func (w *writer) consume(ctx, background context.Context, helpers *errgroup.Group) (stop func(), err error) {
 	if w.Spec.Queue.Stream == "" {
-		return w.listen(background, helpers)
+		return func() {}, w.listen(background, helpers)
 	}
 	js, err := jetstream.New(w.control)
 	if err != nil {

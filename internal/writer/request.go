@@ -131,10 +131,14 @@ func oneLine(s string) string { return strings.NewReplacer("\r", " ", "\n", " ")
 // reply answers a sender. Only an inbox is answered: any other subject would make the writer publish there for somebody who
 // may not.
 func (w *writer) reply(m *nats.Msg) {
-	if !strings.HasPrefix(m.Subject, nats.InboxPrefix[:len(nats.InboxPrefix)-1]) {
+	if !isInbox(m.Subject) {
 		return
 	}
 	if err := w.control.PublishMsg(m); err != nil {
 		w.Log.Debug("a sender was not answered", "error", err)
 	}
+}
+
+func isInbox(subject string) bool {
+	return strings.HasPrefix(subject, nats.InboxPrefix[:len(nats.InboxPrefix)-1])
 }

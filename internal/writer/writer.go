@@ -34,16 +34,16 @@ type writer struct {
 
 	stopping <-chan struct{} // closed when no further frame is to be begun
 
-	control  *nats.Conn  // where frames and requests come from
-	replies  worker.Cork // of control
-	line     *line       // of requests
-	direct   *line       // of frames that come from no queue; nil: they come from one
-	requests *nats.Subscription
-	traffic  *nats.Conn         // where is told what became of them
-	cork     worker.Cork        // of traffic
-	history  *publish.Publisher // nil: nothing is stored
-	acks     *acks
-	parked   parked
+	control *nats.Conn           // where frames and requests come from
+	replies worker.Cork          // of control
+	line    *line                // of requests
+	direct  *line                // of frames that come from no queue; nil: they come from one
+	subs    []*nats.Subscription // of both
+	traffic *nats.Conn           // where is told what became of them
+	cork    worker.Cork          // of traffic
+	history *publish.Publisher   // nil: nothing is stored
+	acks    *acks
+	parked  parked
 
 	mu           sync.Mutex // held while a frame is in hand; guards all below
 	stopped      bool
