@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/serialvisor/serialvisor/internal/ipc"
 	"github.com/serialvisor/serialvisor/internal/servicemanager"
 	"github.com/serialvisor/serialvisor/internal/simulator"
@@ -26,6 +28,7 @@ type gateway struct {
 	dir      string
 	programs string
 	manager  *servicemanager.Manager // starts the supervisor; nil: nobody
+	sender   *nats.Conn              // of mustSend
 }
 
 type portNumbers = ipc.PortStatus

@@ -46,6 +46,7 @@ type Broker struct {
 	queues           atomic.Pointer[[]Queue]  // of the ports
 	history          atomic.Pointer[History]
 	store            store
+	before           contents // of the history when this run began; after Start only Watch uses it
 
 	bridges sync.WaitGroup // goroutines of local connections
 	cutOff  atomic.Uint64  // clients that did not keep up
@@ -115,6 +116,9 @@ func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
 	b.setPlan(opts.Queues, planQueues(b.subjects, opts.Queues))
 	if err := b.createStreams(ctx); err != nil {
 		return nil, b.orFull(err)
+	}
+	if b.before, err = b.lookIntoHistory(ctx); err != nil {
+		return nil, err
 	}
 	return b, nil
 }

@@ -62,6 +62,13 @@ func (b *Broker) handle(ctx context.Context, stream string) (jetstream.Stream, e
 	return s, nil
 }
 
+// forgetHandles has streams be asked for again, as they may be others of the same names.
+func (b *Broker) forgetHandles() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.handles)
+}
+
 // NextQueued is the first frame in a port's queue from a sequence on, or nil.
 func (b *Broker) NextQueued(ctx context.Context, port string, from uint64) (*QueuedFrame, error) {
 	b.store.asked.RLock()

@@ -21,8 +21,11 @@ import (
 // gone lists the streams whose files were deleted.
 func (b *Broker) gone() (list []streamOn) {
 	for _, s := range b.onFiles() {
-		if _, err := os.Stat(filepath.Join(b.streamDir(s), server.JetStreamMetaFile)); errors.Is(err, fs.ErrNotExist) {
-			list = append(list, s)
+		for _, part := range []string{server.JetStreamMetaFile, "msgs"} {
+			if _, err := os.Stat(filepath.Join(b.streamDir(s), part)); errors.Is(err, fs.ErrNotExist) {
+				list = append(list, s)
+				break
+			}
 		}
 	}
 	return list
@@ -52,7 +55,7 @@ func (b *Broker) lookForGone(ctx context.Context, a *attempts, gone []streamOn) 
 		err = b.room()
 	}
 	if err == nil {
-		err = b.mend(ctx, gone)
+		v.lost, err = b.mend(ctx, gone)
 	}
 	if err != nil {
 		v.problem = fmt.Sprintf("%s; make it anew: %v", v.problem, err)
@@ -61,7 +64,27 @@ func (b *Broker) lookForGone(ctx context.Context, a *attempts, gone []streamOn) 
 	if len(b.gone()) > 0 || b.storeProblem() != "" {
 		return v
 	}
-	return verdict{state: ipc.StoreOK, mended: true}
+	return verdict{state: ipc.StoreOK, mended: true, lost: v.lost}
+}
+
+// emptied are those of streams that are gone of which no messages are left either.
+func (b *Broker) emptied(gone []streamOn) (list []streamOn) {
+	for _, s := range gone {
+		if _, err := os.Stat(filepath.Join(b.streamDir(s), "msgs")); errors.Is(err, fs.ErrNotExist) {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// clear removes what is left of streams that were emptied: the server would take them for the same, whose sequences go on.
+func (b *Broker) clear(gone []streamOn) error {
+	for _, s := range gone {
+		if err := os.RemoveAll(b.streamDir(s)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // warnGone says what was deleted.

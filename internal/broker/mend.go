@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -19,32 +20,45 @@ import (
 const flushLimit = 2 * time.Second
 
 // mend starts JetStream again within the running server. Streams and consumers on files come back as the disk has them;
-// those in memory, and those whose files are gone, come back empty.
-func (b *Broker) mend(ctx context.Context, gone []streamOn) error {
+// those in memory, and those whose files are gone, come back empty. Of a history that is gone it says what is lost.
+func (b *Broker) mend(ctx context.Context, gone []streamOn) (missing map[string]Loss, err error) {
+	gone = b.emptied(gone)
 	b.warnGone(ctx, gone)
 	lost := b.waitingNowhere(ctx, gone)
 	b.store.asked.Lock()
 	defer b.store.asked.Unlock()
 	if err := b.settleRequests(); err != nil {
-		return err
+		return nil, err
+	}
+	var t *tally
+	if slices.Contains(gone, streamOn{Traffic, b.subjects.History()}) && b.server.JetStreamEnabled() {
+		if t, err = b.beginTally(ctx); err != nil {
+			b.opts.Log.Warn("what is lost with the history is not counted", "error", err)
+		} else {
+			defer t.close()
+		}
 	}
 	acks, err := b.catchAcks()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = acks.Unsubscribe() }()
 	b.log.quiet.Store(true) // it tells of every repair
 	defer b.log.quiet.Store(false)
 	if err := b.server.ShutdownJetStream(); err != nil {
-		return err
+		return nil, err
 	}
-	if err := b.enable(); err != nil {
-		return err
+	if t != nil {
+		missing, b.before = t.result(), contents{}
+	}
+	if err := errors.Join(b.clear(gone), b.enable()); err != nil {
+		return missing, err
 	}
 	for port, n := range lost {
 		b.opts.Log.Warn("frames that waited, and not on the disk, are lost, as the store had to be started again", "port", port, "frames", n)
 	}
-	return errors.Join(b.passOnAcks(acks), b.restore(ctx))
+	b.forgetHandles()
+	return missing, errors.Join(b.passOnAcks(acks, gone), b.restore(ctx))
 }
 
 // enable starts JetStream as it was started first. From then on the server takes each request to JetStream's API once more
@@ -88,15 +102,17 @@ func (b *Broker) catchAcks() (*nats.Subscription, error) {
 	return acks, nil
 }
 
-// passOnAcks gives the acknowledgements that have come to the consumers. They may have some twice, which does not matter.
-func (b *Broker) passOnAcks(acks *nats.Subscription) error {
+// passOnAcks gives the acknowledgements that have come to the consumers. They may have some twice, which does not matter. Those
+// for a queue that is gone mean nothing to the one in its place.
+func (b *Broker) passOnAcks(acks *nats.Subscription, gone []streamOn) error {
 	if err := b.control.FlushTimeout(flushLimit); err != nil {
 		return err
 	}
 	n, _, err := acks.Pending()
 	for ; err == nil && n > 0; n-- { // no more than those: the ones passed on come by here too
 		var m *nats.Msg
-		if m, err = acks.NextMsg(flushLimit); err == nil {
+		m, err = acks.NextMsg(flushLimit)
+		if err == nil && !slices.ContainsFunc(gone, func(s streamOn) bool { return strings.Contains(m.Subject, "."+s.name+".") }) {
 			err = b.control.Publish(m.Subject, m.Data)
 		}
 	}

@@ -57,12 +57,13 @@ type verdict struct {
 	problem string
 	remedy  string // empty: the usual one
 	mended  bool
+	lost    map[string]Loss // with a history that was deleted, by port
 }
 
 // Watch looks after the running server until ctx ends. It notices within a second or two that the store has stopped
 // storing, and starts it again when it can be written; then it calls mended, as those that wait for messages from a
-// consumer must ask again. It cuts off clients that do not keep up.
-func (b *Broker) Watch(ctx context.Context, mended func()) error {
+// consumer must ask again, with what was lost of each port. It cuts off clients that do not keep up.
+func (b *Broker) Watch(ctx context.Context, mended func(lost map[string]Loss)) error {
 	tick := time.NewTicker(storeLook)
 	defer tick.Stop()
 	laggards := time.NewTicker(laggardLook)
@@ -92,8 +93,8 @@ func (b *Broker) Watch(ctx context.Context, mended func()) error {
 		case v := <-looked:
 			looking = time.Time{}
 			b.note(v)
-			if v.mended {
-				mended()
+			if v.mended || len(v.lost) > 0 {
+				mended(v.lost)
 			}
 		}
 	}
@@ -161,7 +162,7 @@ func (b *Broker) look(ctx context.Context, a *attempts) verdict {
 	}
 	if now := time.Now(); a.due(now) {
 		a.begin(now)
-		if err := b.mend(ctx, nil); err != nil {
+		if _, err := b.mend(ctx, nil); err != nil {
 			v.problem = fmt.Sprintf("%s; start it again: %v", problem, err)
 			return v
 		}

@@ -145,7 +145,7 @@ func TestFullDiskIsMended(t *testing.T) {
 	mended := make(chan struct{}, 16)
 	ctx, cancel := context.WithCancel(t.Context())
 	watching := make(chan error, 1)
-	go func() { watching <- b.Watch(ctx, func() { mended <- struct{}{} }) }()
+	go func() { watching <- b.Watch(ctx, func(map[string]broker.Loss) { mended <- struct{}{} }) }()
 	defer func() {
 		cancel()
 		if err := <-watching; err != nil {

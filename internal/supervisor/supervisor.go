@@ -268,12 +268,17 @@ func (s *Supervisor) boundStop() {
 }
 
 // storeMended has writers ask for frames again, as the store has forgotten that they had, and tells the history what it may
-// have missed. The store may have been deleted with all of the state folder.
-func (s *Supervisor) storeMended() {
+// have missed. The store may have been deleted with all of the state folder; what was lost with the history is counted.
+func (s *Supervisor) storeMended(lost map[string]broker.Loss) {
 	if err := s.folder.restore(); err != nil {
 		s.log.Error("the state folder was deleted: programs that are started now find no credentials in it", "error", err, "remedy", "restart the supervisor")
 	}
 	for _, p := range s.gateway().ports {
+		if l, any := lost[p.config.Name]; any {
+			s.log.Warn("frames that were stored are lost with the history", "port", p.config.Name, "received", l.Received, "sent", l.Sent)
+			p.memory.ring.CountLostHistory(l.Received)
+			p.memory.ring.CountLostSent(l.Sent)
+		}
 		p.renewWriter()
 		p.tellAgain()
 	}
