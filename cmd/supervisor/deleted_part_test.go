@@ -28,7 +28,7 @@ func TestPartOfTheStoreIsDeleted(t *testing.T) {
 			g.mustDelete(t, filepath.Join("state", part))
 			s, took := g.storeState(t, nc, ipc.StoreFailed)
 			t.Logf("noticed after %s", took)
-			if !strings.Contains(s.StoreError, "was deleted") {
+			if !strings.Contains(s.StoreError, "was deleted") || !strings.Contains(s.StoreError, "begin anew by themselves") {
 				t.Errorf("the store has failed: %s", s.StoreError)
 			}
 			_, took = g.storeState(t, nc, ipc.StoreOK)

@@ -104,7 +104,11 @@ func (b *Broker) Watch(ctx context.Context, mended func(lost map[string]Loss)) e
 func (b *Broker) note(v verdict) {
 	b.store.mu.Lock()
 	before := b.store.state
+	remedy := cmp.Or(v.remedy, remedies[v.state])
 	b.store.state, b.store.problem = v.state, v.problem
+	if v.state != ipc.StoreOK {
+		b.store.problem += "; " + remedy
+	}
 	b.store.mu.Unlock()
 	switch {
 	case v.state == before:
@@ -112,7 +116,7 @@ func (b *Broker) note(v verdict) {
 		b.opts.Log.Info("history and queues store again", "folder", b.storeDir())
 	default:
 		b.opts.Log.Error("history and queues do not store; live traffic goes on", "store", string(v.state), "folder", b.storeDir(), "error", v.problem,
-			"remedy", cmp.Or(v.remedy, remedies[v.state]))
+			"remedy", remedy)
 	}
 }
 
