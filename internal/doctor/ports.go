@@ -29,7 +29,7 @@ func (x *examination) ports() {
 		r := x.running(p.Name)
 		switch {
 		case r != nil && r.State == ipc.Open:
-			if pid, program := serialio.OtherHolder(r.Device, x.ours()...); pid != 0 {
+			if pid, program := serialio.OtherHolder(r.Device, x.Running.PID); pid != 0 {
 				x.note(Warn, busyRemedy(program), "port %s: the running supervisor has it open, but %s (pid %d) has it open too and takes some of the bytes", p.Name, program, pid)
 				continue
 			}
@@ -44,15 +44,6 @@ func (x *examination) ports() {
 			x.device("port "+p.Name+": ", path)
 		}
 	}
-}
-
-// ours are the processes of the running supervisor.
-func (x *examination) ours() []int {
-	pids := []int{x.Running.PID}
-	for _, w := range x.Running.Workers {
-		pids = append(pids, w.PID)
-	}
-	return pids
 }
 
 // workers looks for the programs of the user's own workers.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -39,7 +38,7 @@ func lock(fd int, device string) error {
 	if exclusive, err := unix.IoctlGetInt(fd, unix.TIOCGEXCL); err == nil && exclusive != 0 && !isPty(fd) {
 		var st unix.Stat_t
 		if err := unix.Fstat(fd, &st); err == nil {
-			if pid := opener(&st); pid != 0 {
+			if pid := opener(&st, 0); pid != 0 {
 				return fmt.Errorf("open %s: %w%s", device, ErrBusy, named(pid))
 			}
 		}
@@ -66,7 +65,7 @@ func holderOf(device string) string {
 	}
 	pid, _ := lockHolder(&st)
 	if unix.Kill(pid, 0) == unix.ESRCH || pid == 0 {
-		pid = opener(&st) // a child of who took the lock has it now, or the holder cannot be seen
+		pid = opener(&st, 0) // a child of who took the lock has it now, or the holder cannot be seen
 	}
 	if pid == 0 {
 		return ""
@@ -83,7 +82,7 @@ func Holder(device string) (pid int, program string) {
 	}
 	pid, _ = lockHolder(&st)
 	if pid == 0 || unix.Kill(pid, 0) == unix.ESRCH {
-		pid = opener(&st)
+		pid = opener(&st, 0)
 	}
 	if pid == 0 {
 		return 0, ""
@@ -101,6 +100,21 @@ func Usable(device string) error {
 		return openError(device, err)
 	}
 	return checkFree(device)
+}
+
+// parent is a process's parent; 0 if it has ended.
+func parent(pid int) int {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	// The name in parentheses may contain anything; behind it are state and parent. See proc_pid_stat(5).
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	if len(fields) < 2 {
+		return 0
+	}
+	n, _ := strconv.Atoi(fields[1])
+	return n
 }
 
 // named words the holder: " by minicom (pid 4711)".
@@ -139,28 +153,29 @@ func lockHolder(st *unix.Stat_t) (pid int, locked bool) {
 	return 0, false
 }
 
-// OtherHolder finds a process that has a device open and is none of some, as Holder does.
-func OtherHolder(device string, than ...int) (pid int, program string) {
+// OtherHolder finds a process that has a device open, and is neither one with a number nor a child of that, as Holder does.
+func OtherHolder(device string, than int) (pid int, program string) {
 	var st unix.Stat_t
 	if unix.Stat(device, &st) != nil {
 		return 0, ""
 	}
-	if pid = opener(&st, than...); pid == 0 {
+	if pid = opener(&st, than); pid == 0 {
 		return 0, ""
 	}
 	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)) // it may have ended
 	return pid, strings.TrimSpace(string(name))
 }
 
-// opener looks for another process that has the device open and is none of some.
-func opener(st *unix.Stat_t, but ...int) int {
+// opener looks for another process that has the device open, and is neither but nor a child of it; 0 is nobody's parent that
+// could.
+func opener(st *unix.Stat_t, but int) int {
 	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	for _, fd := range fds {
 		var other unix.Stat_t
 		if unix.Stat(fd, &other) != nil || other.Mode&unix.S_IFMT != unix.S_IFCHR || other.Rdev != st.Rdev {
 			continue
 		}
-		if pid, _ := strconv.Atoi(strings.Split(fd, "/")[2]); pid != os.Getpid() && !slices.Contains(but, pid) {
+		if pid, _ := strconv.Atoi(strings.Split(fd, "/")[2]); pid != os.Getpid() && pid != but && (but == 0 || parent(pid) != but) {
 			return pid
 		}
 	}
