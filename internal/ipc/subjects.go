@@ -79,6 +79,10 @@ func (s Subjects) Unwatched() []string {
 	return list
 }
 
+// IsInbox says whether a reply subject is an inbox, by whatever prefix. Nothing else may be answered: within an account whoever
+// answers publishes for the one who asks, who may not publish there himself.
+func IsInbox(subject string) bool { return strings.HasPrefix(subject, "_INBOX") }
+
 // Split takes a subject below the root apart: "serial.gps.rx" is port "gps", kind "rx".
 func (s Subjects) Split(subject string) (port, kind string, ok bool) {
 	rest, ok := strings.CutPrefix(subject, s.Root+".")

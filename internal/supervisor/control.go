@@ -37,11 +37,8 @@ func refuse(code int, format string, args ...any) *controlError {
 	return &controlError{code, fmt.Errorf(format, args...)}
 }
 
-// answerControl answers only to an inbox, as answerStatus does.
+// answerControl answers a control request.
 func (p *port) answerControl(r micro.Request) {
-	if !strings.HasPrefix(r.Reply(), "_INBOX") {
-		return
-	}
 	reply, refusal := p.control(r.Data(), r.Headers().Get(ipc.HeaderLease))
 	var err error
 	if refusal != nil {

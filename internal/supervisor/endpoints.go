@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -26,16 +25,10 @@ func (s *Supervisor) serve(g *gateway) (stop func(), err error) {
 		service, err := micro.AddService(nc, micro.Config{Name: "serialvisor", Version: s.options.Version, Description: "serial ports of " + g.config.Name})
 		if err == nil {
 			services = append(services, service)
-			err = service.AddEndpoint("status", micro.HandlerFunc(s.answerStatus), micro.WithEndpointSubject(s.subjects.Status()))
+			err = serveOn(service, "status", s.subjects.Status(), s.answerStatus)
 		}
 		if err == nil && nc == s.broker.Control() {
-			err = s.servePorts(service, g.ports)
-		}
-		if err == nil && nc == s.broker.Control() {
-			err = s.serveWorkers(service, g.workers)
-		}
-		if err == nil && nc == s.broker.Control() {
-			err = service.AddEndpoint("reload", micro.HandlerFunc(s.answerReload), micro.WithEndpointSubject(s.subjects.Reload()))
+			err = s.serveControl(service, g)
 		}
 		if err == nil {
 			err = nc.Flush() // until then the broker would say that nobody answers
@@ -46,6 +39,17 @@ func (s *Supervisor) serve(g *gateway) (stop func(), err error) {
 		}
 	}
 	return stop, nil
+}
+
+// serveControl adds the endpoints for those who may change something.
+func (s *Supervisor) serveControl(service micro.Service, g *gateway) error {
+	if err := s.servePorts(service, g.ports); err != nil {
+		return err
+	}
+	if err := s.serveWorkers(service, g.workers); err != nil {
+		return err
+	}
+	return serveOn(service, "reload", s.subjects.Reload(), s.answerReload)
 }
 
 // servePorts adds endpoints for each port: one that does not exist has nobody who answers, and one whose driver takes
@@ -59,7 +63,7 @@ func (s *Supervisor) servePorts(service micro.Service, ports []*port) error {
 			{"control-" + p.config.Name, s.subjects.Control(p.config.Name), p.answerControl},
 			{"lease-" + p.config.Name, s.subjects.Lease(p.config.Name), p.lease.answer},
 		} {
-			if err := service.AddEndpoint(e.name, e.handler, micro.WithEndpointSubject(e.subject)); err != nil {
+			if err := serveOn(service, e.name, e.subject, e.handler); err != nil {
 				return err
 			}
 		}
@@ -67,11 +71,17 @@ func (s *Supervisor) servePorts(service micro.Service, ports []*port) error {
 	return nil
 }
 
-// answerStatus answers only to an inbox: any other subject would have the supervisor publish there for somebody who may not.
+// serveOn adds an endpoint, which answers only to inboxes, see ipc.IsInbox.
+func serveOn(service micro.Service, name, subject string, answer micro.HandlerFunc) error {
+	return service.AddEndpoint(name, micro.HandlerFunc(func(r micro.Request) {
+		if ipc.IsInbox(r.Reply()) {
+			answer(r)
+		}
+	}), micro.WithEndpointSubject(subject))
+}
+
+// answerStatus answers a request for the status.
 func (s *Supervisor) answerStatus(r micro.Request) {
-	if !strings.HasPrefix(r.Reply(), "_INBOX") {
-		return
-	}
 	body, err := json.Marshal(s.status())
 	if err == nil {
 		err = r.Respond(body)

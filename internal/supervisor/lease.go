@@ -78,11 +78,8 @@ func (l *lease) heldByOther(token string) (holder string, left time.Duration) {
 	return held.Holder, held.Left()
 }
 
-// answer answers only to an inbox, as answerStatus does.
+// answer answers a lease request.
 func (l *lease) answer(r micro.Request) {
-	if !strings.HasPrefix(r.Reply(), "_INBOX") {
-		return
-	}
 	reply, refusal := l.handle(r.Data())
 	var err error
 	if refusal != nil {
@@ -219,7 +216,7 @@ func parseLease(request []byte) (wish ipc.LeaseRequest, ttl time.Duration, err e
 	switch {
 	case wish.Action != ipc.LeaseShow && wish.Action != ipc.LeaseAcquire && wish.Action != ipc.LeaseRenew && wish.Action != ipc.LeaseRelease:
 		return wish, 0, fmt.Errorf("action: %q is not known; there are show, acquire, renew and release", wish.Action)
-	case wish.Alive != "" && (!strings.HasPrefix(wish.Alive, "_INBOX") || strings.ContainsAny(wish.Alive, "*> \t\r\n")):
+	case wish.Alive != "" && (!ipc.IsInbox(wish.Alive) || strings.ContainsAny(wish.Alive, "*> \t\r\n")):
 		return wish, 0, fmt.Errorf("alive: %q is not an inbox", wish.Alive)
 	case len(wish.Alive) > ring.MaxAlive:
 		return wish, 0, fmt.Errorf("alive: it has more than %d bytes", ring.MaxAlive)

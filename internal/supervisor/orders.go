@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"encoding/json"
-	"strings"
 	"sync"
 	"time"
 
@@ -85,22 +84,10 @@ func (q *orders) tell() {
 // orderLimit is how long an order may take to be followed; a worker may take its stop_timeout over ending.
 const orderLimit = 10 * time.Minute
 
-// handlers are those of all actions.
-func (c *custom) handlers() map[string]micro.HandlerFunc {
-	all := map[string]micro.HandlerFunc{}
-	for _, action := range ipc.WorkerActions {
-		all[action] = c.answerOrder(action)
-	}
-	return all
-}
-
-// answerOrder answers only to an inbox, as answerStatus does.
+// answerOrder answers a request that has the worker started, stopped or restarted.
 func (c *custom) answerOrder(action string) micro.HandlerFunc {
 	name := c.config.Name // all else of it may change
 	return func(r micro.Request) {
-		if !strings.HasPrefix(r.Reply(), "_INBOX") {
-			return
-		}
 		var err error
 		select {
 		case err = <-c.orders.give(action):

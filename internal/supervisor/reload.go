@@ -41,11 +41,8 @@ func (s *Supervisor) followSignals(ctx, helping context.Context) error {
 	}
 }
 
-// answerReload answers only to an inbox, as answerStatus does.
+// answerReload answers a request on Subjects.Reload.
 func (s *Supervisor) answerReload(r micro.Request) {
-	if !strings.HasPrefix(r.Reply(), "_INBOX") {
-		return
-	}
 	var wish ipc.ReloadRequest
 	reply, err := &ipc.ReloadReply{}, error(nil)
 	if len(r.Data()) > 0 {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/serialvisor/serialvisor/internal/config"
 	"github.com/serialvisor/serialvisor/internal/frame"
+	"github.com/serialvisor/serialvisor/internal/ipc"
 	"github.com/serialvisor/serialvisor/internal/process"
 	"github.com/serialvisor/serialvisor/internal/stdio"
 )
@@ -64,9 +65,8 @@ func (s *Supervisor) adoptFamilies(ctx context.Context) error {
 // serveWorkers adds the endpoints by which workers are started and stopped.
 func (s *Supervisor) serveWorkers(service micro.Service, workers []*custom) error {
 	for _, c := range workers {
-		for action, handler := range c.handlers() {
-			subject := micro.WithEndpointSubject(s.subjects.Worker(c.config.Name, action))
-			if err := service.AddEndpoint(action+"-"+c.config.Name, handler, subject); err != nil {
+		for _, action := range ipc.WorkerActions {
+			if err := serveOn(service, action+"-"+c.config.Name, s.subjects.Worker(c.config.Name, action), c.answerOrder(action)); err != nil {
 				return err
 			}
 		}

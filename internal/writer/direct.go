@@ -42,7 +42,7 @@ func (w *writer) listen(background context.Context, helpers *errgroup.Group) err
 // admitDirect has a frame wait for its turn. One that nobody asks for may wait as long as it takes.
 func (w *writer) admitDirect(m *nats.Msg) {
 	r := &request{m: m}
-	if isInbox(m.Reply) {
+	if ipc.IsInbox(m.Reply) {
 		r.timer = time.AfterFunc(directTurn, func() { w.directLate(r) })
 	}
 	if refusal := w.direct.add(r); refusal != "" {
@@ -135,7 +135,7 @@ func (w *writer) ackOf(seq uint64) pubAck {
 
 // refuse answers with an error; seq is that of a frame which was begun all the same, or 0.
 func (w *writer) refuse(m *nats.Msg, code int, reason string, seq uint64) {
-	if !isInbox(m.Reply) {
+	if !ipc.IsInbox(m.Reply) {
 		w.Log.Warn("a frame was not sent", "bytes", len(m.Data), "reason", reason)
 	}
 	a := w.ackOf(seq)

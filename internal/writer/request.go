@@ -128,17 +128,12 @@ func (w *writer) refuseRequest(m *nats.Msg, code int, received []byte, format st
 // oneLine makes a text fit for a header.
 func oneLine(s string) string { return strings.NewReplacer("\r", " ", "\n", " ").Replace(s) }
 
-// reply answers a sender. Only an inbox is answered: any other subject would make the writer publish there for somebody who
-// may not.
+// reply answers a sender, see ipc.IsInbox.
 func (w *writer) reply(m *nats.Msg) {
-	if !isInbox(m.Subject) {
+	if !ipc.IsInbox(m.Subject) {
 		return
 	}
 	if err := w.control.PublishMsg(m); err != nil {
 		w.Log.Debug("a sender was not answered", "error", err)
 	}
-}
-
-func isInbox(subject string) bool {
-	return strings.HasPrefix(subject, nats.InboxPrefix[:len(nats.InboxPrefix)-1])
 }
