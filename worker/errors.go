@@ -27,9 +27,6 @@ var (
 	ErrMissed = errors.New("frames were missed")
 )
 
-// errorQueueFull is JetStream's JSStreamStoreFailed, which a stream at its limit answers.
-const errorQueueFull = 10077
-
 // Error is a refusal of the gateway's. It matches ErrLeased, ErrTimeout, ErrQueueFull and ErrNotOpen.
 type Error struct {
 	Port string
@@ -53,7 +50,7 @@ func (e *Error) Error() string {
 func (e *Error) Is(target error) bool {
 	switch target {
 	case ErrQueueFull:
-		return e.Code == errorQueueFull
+		return e.Code == ipc.QueueFull
 	case ErrLeased:
 		return e.Code == ipc.CodeLeased || e.Code == ipc.CodeForbidden
 	case ErrTimeout:

@@ -161,23 +161,15 @@ func (w *Worker) awaitWriter(ctx context.Context, port string, since time.Time, 
 
 // read reads the queue's answer, or that of a writer, which has the same form.
 func (s *sending) read(m *nats.Msg) (sequence uint64, err error) {
-	var ack struct {
-		Stream   string `json:"stream"`
-		Sequence uint64 `json:"seq"`
-		Error    *struct {
-			Code        int    `json:"code"`
-			JetStream   int    `json:"err_code"`
-			Description string `json:"description"`
-		} `json:"error"`
-	}
+	var ack ipc.PubAck
 	if err := json.Unmarshal(m.Data, &ack); err != nil {
 		return 0, fmt.Errorf("port %s: answer of the queue: %w", s.port, err)
 	}
 	switch e := ack.Error; {
 	case e == nil:
-		s.w.noteQueue(s.port, ack.Stream != "none")
+		s.w.noteQueue(s.port, ack.Stream != ipc.NoQueue)
 		return ack.Sequence, nil
-	case e.JetStream == errorQueueFull:
+	case e.JetStream == ipc.QueueFull:
 		return 0, &Error{s.port, e.JetStream, fmt.Sprintf("the queue of port %s is full: %s; is its device there?", s.port, e.Description), nil}
 	case e.JetStream != 0:
 		return 0, &Error{s.port, e.JetStream, fmt.Sprintf("port %s: its queue refused the frame: %s", s.port, e.Description), nil}

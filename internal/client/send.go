@@ -13,9 +13,6 @@ import (
 	"github.com/serialvisor/serialvisor/internal/ipc"
 )
 
-// errorQueueFull is JetStream's JSStreamStoreFailed, which a stream at its limit answers.
-const errorQueueFull = 10077
-
 // errorTooLong is JetStream's JSStreamMessageExceedsMaximumErr.
 const errorTooLong = 10054
 
@@ -78,30 +75,22 @@ func (c *Client) queue(ctx context.Context, port string, frame []byte, o SendOpt
 	if err != nil {
 		return at, c.whySilent(ctx, port, err)
 	}
-	var ack struct {
-		Stream   string `json:"stream"`
-		Sequence uint64 `json:"seq"`
-		Session  string `json:"session"`
-		Error    *struct {
-			Code        int    `json:"err_code"`
-			Description string `json:"description"`
-		} `json:"error"`
-	}
+	var ack ipc.PubAck
 	if err := json.Unmarshal(m.Data, &ack); err != nil {
 		return at, fmt.Errorf("port %s: answer of the queue: %w", port, err)
 	}
 	switch e := ack.Error; {
 	case e == nil:
-		return place{ack.Sequence, ack.Session, ack.Stream == "none"}, nil
+		return place{ack.Sequence, ack.Session, ack.Stream == ipc.NoQueue}, nil
 	case o.Wait && ack.Session != "":
 		return place{ack.Sequence, ack.Session, false}, nil // the device takes its time
 	case toldByWriter(m.Header):
 		return at, errors.New(e.Description) // it names the port, and says what became of the frame
-	case e.Code == errorQueueFull:
+	case e.JetStream == ipc.QueueFull:
 		return at, fmt.Errorf("the queue of port %s is full: %s; is its device there? see `supervisor status`", port, e.Description)
 	case m.Header.Get(ipc.HeaderError) != "":
 		return at, errors.New(e.Description) // the writer's, which names the port
-	case e.Code == errorTooLong:
+	case e.JetStream == errorTooLong:
 		return at, fmt.Errorf("port %s takes no frame of %d bytes; raise max_bytes of its framing, or of tx_framing where there is one", port, len(frame))
 	default:
 		return at, fmt.Errorf("port %s refused the frame of %d bytes: %s", port, len(frame), e.Description)

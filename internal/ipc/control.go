@@ -53,3 +53,25 @@ type ReloadReply struct {
 	Changed     []string `json:"changed"`       // in place
 	AtNextStart []string `json:"at_next_start"` // when the supervisor starts again
 }
+
+// PubAck is the answer to a frame on tx: a stream's, or a writer's of a port without a queue, which has the same form so that
+// a sender need not know the difference.
+type PubAck struct {
+	Stream   string    `json:"stream"`            // NoQueue of a port without one
+	Sequence uint64    `json:"seq"`               // 0: the frame was neither stored nor begun
+	Session  string    `json:"session,omitempty"` // in which the sequence counts, without a queue
+	Error    *AckError `json:"error,omitempty"`
+}
+
+// AckError says why a frame was not taken.
+type AckError struct {
+	Code        int    `json:"code"`               // as of HTTP
+	JetStream   int    `json:"err_code,omitempty"` // a stream's reason, such as QueueFull; 0: a writer says it
+	Description string `json:"description"`
+}
+
+// NoQueue is PubAck.Stream of a port without a queue.
+const NoQueue = "none"
+
+// QueueFull is JetStream's JSStreamStoreFailed, which a stream at its limit answers.
+const QueueFull = 10077

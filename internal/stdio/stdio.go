@@ -187,12 +187,7 @@ func (b *Bridge) publish(ctx context.Context, m *nats.Msg, stored bool) error {
 	case err != nil:
 		return err
 	}
-	var ack struct {
-		Error *struct {
-			Code        int    `json:"code"`
-			Description string `json:"description"`
-		} `json:"error"`
-	}
+	var ack ipc.PubAck
 	if err := json.Unmarshal(reply.Data, &ack); err != nil {
 		return fmt.Errorf("the answer of the queue: %w", err)
 	}

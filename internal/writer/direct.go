@@ -111,24 +111,11 @@ func (w *writer) refuseDirect(r *request, code int, format string, args ...any) 
 	}
 }
 
-// pubAck has the shape of JetStream's PubAck, so that a sender need not know whether a port has a queue.
-type pubAck struct {
-	Stream   string    `json:"stream"`
-	Sequence uint64    `json:"seq"`               // 0: the frame was not begun
-	Session  string    `json:"session,omitempty"` // in which the sequence counts
-	Error    *ackError `json:"error,omitempty"`
-}
-
-type ackError struct {
-	Code        int    `json:"code"`
-	Description string `json:"description"`
-}
-
-// ackOf is that of a frame; of none with 0.
-func (w *writer) ackOf(seq uint64) pubAck {
-	a := pubAck{Sequence: seq}
+// ackOf is the answer to a frame; with 0 to one that was not begun.
+func (w *writer) ackOf(seq uint64) ipc.PubAck {
+	a := ipc.PubAck{Sequence: seq}
 	if seq > 0 {
-		a.Stream, a.Session = "none", w.Spec.Session
+		a.Stream, a.Session = ipc.NoQueue, w.Spec.Session
 	}
 	return a
 }
@@ -139,12 +126,12 @@ func (w *writer) refuse(m *nats.Msg, code int, reason string, seq uint64) {
 		w.Log.Warn("a frame was not sent", "bytes", len(m.Data), "reason", reason)
 	}
 	a := w.ackOf(seq)
-	a.Error = &ackError{code, reason}
+	a.Error = &ipc.AckError{Code: code, Description: reason}
 	w.answer(m, nats.Header{ipc.HeaderErrorCode: {strconv.Itoa(code)}, ipc.HeaderError: {oneLine(reason)}}, a)
 }
 
 // answer replies to a sender.
-func (w *writer) answer(m *nats.Msg, header nats.Header, a pubAck) {
+func (w *writer) answer(m *nats.Msg, header nats.Header, a ipc.PubAck) {
 	body, err := json.Marshal(a)
 	if err != nil {
 		w.Log.Debug("a sender was not answered", "error", err)
