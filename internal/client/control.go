@@ -2,9 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -20,35 +17,19 @@ const controlAnswerLimit = 15 * time.Second
 // Control asks for changes of a port's line, by keys and values as in ipc.ControlReply and ipc.ControlDTR …, and returns
 // how it stands then. Without any it only asks that. A request that is refused has changed nothing.
 func (c *Client) Control(ctx context.Context, port string, changes map[string]string, lease string) (reply ipc.ControlReply, err error) {
-	limited, cancel := context.WithTimeout(ctx, controlAnswerLimit)
-	defer cancel()
-	request, err := json.Marshal(changes)
-	if err != nil {
-		return reply, fmt.Errorf("port %s: encode request: %w", port, err)
-	}
-	ask := nats.NewMsg(c.Subjects.Control(port))
-	ask.Data = request
+	m := nats.NewMsg(c.Subjects.Control(port))
 	if lease != "" {
-		ask.Header.Set(ipc.HeaderLease, lease)
+		m.Header.Set(ipc.HeaderLease, lease)
 	}
-	m, err := c.nc.RequestMsgWithContext(limited, ask)
-	if errors.Is(err, nats.ErrNoResponders) {
+	err = c.ask(ctx, "port "+port, controlAnswerLimit, m, changes, &reply)
+	if nobodyAnswers(err) {
 		_, status, err := c.StatusJSON(ctx)
 		if err != nil {
 			return reply, err
 		}
 		return reply, errUnknownPort(port, status)
 	}
-	if err != nil {
-		return reply, fmt.Errorf("port %s: no answer: %w", port, err)
-	}
-	if reason := m.Header.Get(ipc.HeaderError); reason != "" {
-		return reply, errors.New(reason) // it names the port
-	}
-	if err := json.Unmarshal(m.Data, &reply); err != nil {
-		return reply, fmt.Errorf("port %s: answer: %w", port, err)
-	}
-	return reply, nil
+	return reply, err
 }
 
 // LineValues are what a reply says, by key, in the order in which people read it. Drivers without modem lines have none.

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -79,32 +78,12 @@ func (l *Lease) Release(ctx context.Context) error {
 	return errors.Join(err, l.alive.Unsubscribe())
 }
 
-// refusedError is an answer that says no.
-type refusedError struct{ reason string }
-
-func (e *refusedError) Error() string { return e.reason }
-
 func (l *Lease) ask(ctx context.Context, r ipc.LeaseRequest) (reply ipc.LeaseReply, err error) {
-	limited, cancel := context.WithTimeout(ctx, answerLimit)
-	defer cancel()
-	request, err := json.Marshal(r)
-	if err != nil {
-		return reply, fmt.Errorf("port %s: encode request: %w", l.port, err)
-	}
-	m, err := l.client.nc.RequestWithContext(limited, l.client.Subjects.Lease(l.port), request)
-	if errors.Is(err, nats.ErrNoResponders) {
+	err = l.client.ask(ctx, fmt.Sprintf("port %s: lease", l.port), answerLimit, nats.NewMsg(l.client.Subjects.Lease(l.port)), r, &reply)
+	if nobodyAnswers(err) {
 		if _, err := l.client.Port(ctx, l.port); err != nil {
 			return reply, err
 		}
 	}
-	if err != nil {
-		return reply, fmt.Errorf("port %s: lease: no answer: %w", l.port, err)
-	}
-	if reason := m.Header.Get(ipc.HeaderError); reason != "" {
-		return reply, &refusedError{reason} // it names the port
-	}
-	if err := json.Unmarshal(m.Data, &reply); err != nil {
-		return reply, fmt.Errorf("port %s: lease: answer: %w", l.port, err)
-	}
-	return reply, nil
+	return reply, err
 }

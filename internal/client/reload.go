@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -17,23 +16,13 @@ const reloadAnswerLimit = 10 * time.Minute
 
 // Reload has the supervisor take its config over anew, or with dry only say what that would change.
 func (c *Client) Reload(ctx context.Context, dry bool) (reply ipc.ReloadReply, err error) {
-	request, err := json.Marshal(ipc.ReloadRequest{DryRun: dry})
-	if err != nil {
-		return reply, err
-	}
-	limited, cancel := context.WithTimeout(ctx, reloadAnswerLimit)
-	defer cancel()
-	m, err := c.nc.RequestWithContext(limited, c.Subjects.Reload(), request)
+	err = c.ask(ctx, "reload", reloadAnswerLimit, nats.NewMsg(c.Subjects.Reload()), ipc.ReloadRequest{DryRun: dry}, &reply)
+	var refusal *refusedError
 	switch {
-	case errors.Is(err, nats.ErrNoResponders):
+	case nobodyAnswers(err):
 		return reply, fmt.Errorf("no supervisor answers below %q at %s", c.Subjects.Root, c.url)
-	case err != nil:
-		return reply, fmt.Errorf("reload: no answer: %w", err)
-	case m.Header.Get(ipc.HeaderError) != "":
-		return reply, errors.New(string(m.Data)) // in lines
+	case errors.As(err, &refusal):
+		return reply, errors.New(refusal.lines)
 	}
-	if err := json.Unmarshal(m.Data, &reply); err != nil {
-		return reply, fmt.Errorf("reload: answer: %w", err)
-	}
-	return reply, nil
+	return reply, err
 }

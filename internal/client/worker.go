@@ -2,8 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,22 +20,11 @@ func (c *Client) Worker(ctx context.Context, name, action string) (status ipc.Wo
 	if name == "" || strings.ContainsAny(name, ".*> \t\r\n") {
 		return status, c.errUnknownWorker(ctx, name)
 	}
-	limited, cancel := context.WithTimeout(ctx, orderAnswerLimit)
-	defer cancel()
-	m, err := c.nc.RequestWithContext(limited, c.Subjects.Worker(name, action), nil)
-	if errors.Is(err, nats.ErrNoResponders) {
+	err = c.ask(ctx, "worker "+name, orderAnswerLimit, nats.NewMsg(c.Subjects.Worker(name, action)), nil, &status)
+	if nobodyAnswers(err) {
 		return status, c.errUnknownWorker(ctx, name)
 	}
-	if err != nil {
-		return status, fmt.Errorf("worker %s: no answer: %w", name, err)
-	}
-	if reason := m.Header.Get(ipc.HeaderError); reason != "" {
-		return status, errors.New(reason) // it names the worker
-	}
-	if err := json.Unmarshal(m.Data, &status); err != nil {
-		return status, fmt.Errorf("worker %s: answer: %w", name, err)
-	}
-	return status, nil
+	return status, err
 }
 
 // errUnknownWorker says which workers there are.
