@@ -13,18 +13,15 @@ import (
 const MarkName = "SERIALVISOR_FAMILY"
 
 // KillMarked kills all processes that have inherited a mark, until none is left: those that left their process group, became
-// daemons and were adopted by others too. What has cleared its environment is not found. It returns how many there were.
-func KillMarked(mark string) (killed int) {
+// daemons and were adopted by others too. What has cleared its environment is not found.
+func KillMarked(mark string) {
 	for end := time.Now().Add(killLimit); ; time.Sleep(time.Millisecond) {
-		found := 0
+		found := false
 		for pid := range processes {
-			if killIfMarked(pid, mark) {
-				found++
-			}
+			found = killIfMarked(pid, mark) || found
 		}
-		killed += found
-		if found == 0 || time.Now().After(end) {
-			return killed
+		if !found || time.Now().After(end) {
+			return
 		}
 	}
 }

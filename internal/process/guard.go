@@ -19,16 +19,15 @@ import (
 // KeepGuard has a guard run until ctx ends, and another when it dies. path is a program that calls Guard with its arguments
 // after the first, command.
 func (s *Spawner) KeepGuard(ctx context.Context, path, command, mark string, log *slog.Logger) error {
-	var fds [2]int
-	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
-		return fmt.Errorf("pipe for the guard: %w", err)
+	life, theirs, err := PipeTo("the guard")
+	if err != nil {
+		return err
 	}
-	defer func() { _ = unix.Close(fds[0]) }()
-	life := os.NewFile(uintptr(fds[1]), "life")
+	defer func() { _ = unix.Close(theirs) }()
 	defer func() { _ = life.Close() }()
 	for {
 		p, err := s.Start(Command{
-			Path: path, Args: []string{command, mark}, Stdin: uintptr(fds[0]), Outlives: true,
+			Path: path, Args: []string{command, mark}, Stdin: uintptr(theirs), Outlives: true,
 			Stdout: drop, Stderr: drop,
 		})
 		if err != nil {

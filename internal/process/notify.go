@@ -22,12 +22,12 @@ type Notices struct {
 
 // Notice is what was said in one go.
 type Notice struct {
-	Ready, Stopping, Reloading bool
-	Alive                      bool // WATCHDOG=1
-	Trigger                    bool // WATCHDOG=trigger: it wants to be taken for hung
-	Status                     string
-	HasStatus                  bool
-	Extend                     time.Duration // EXTEND_TIMEOUT_USEC: it needs so much longer from now on; 0: nothing was said
+	Ready     bool
+	Alive     bool // WATCHDOG=1
+	Trigger   bool // WATCHDOG=trigger: it wants to be taken for hung
+	Status    string
+	HasStatus bool
+	Extend    time.Duration // EXTEND_TIMEOUT_USEC: it needs so much longer from now on; 0: nothing was said
 }
 
 // ListenNotices makes a socket that is not in the file system, and so leaves nothing behind.
@@ -84,17 +84,13 @@ func trusted(control []byte) bool {
 	return false
 }
 
-// parseNotice leaves out what concerns systemd alone, MAINPID among it: the worker is the process that was started.
+// parseNotice leaves out what nothing here depends on, MAINPID among it: the worker is the process that was started.
 func parseNotice(text string) (n Notice) {
 	for line := range strings.SplitSeq(text, "\n") {
 		name, value, _ := strings.Cut(line, "=")
 		switch name {
 		case "READY":
 			n.Ready = n.Ready || value == "1"
-		case "STOPPING":
-			n.Stopping = n.Stopping || value == "1"
-		case "RELOADING":
-			n.Reloading = n.Reloading || value == "1"
 		case "WATCHDOG":
 			n.Alive = n.Alive || value == "1"
 			n.Trigger = n.Trigger || value == "trigger"

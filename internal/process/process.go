@@ -76,15 +76,22 @@ func (s *Spawner) Start(c Command) (*Process, error) {
 }
 
 // Pipe makes a pipe whose read end is the supervisor's and non-blocking, and whose write end is a worker's and blocking.
-func Pipe(name string) (ours *os.File, theirs int, err error) {
+func Pipe(name string) (ours *os.File, theirs int, err error) { return pipe(name, 0) }
+
+// PipeTo is Pipe in the other direction: the supervisor writes, a worker reads.
+func PipeTo(name string) (ours *os.File, theirs int, err error) { return pipe(name, 1) }
+
+// pipe makes one of which an end is ours, 0 to read or 1 to write.
+func pipe(name string, end int) (ours *os.File, theirs int, err error) {
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
 		return nil, -1, fmt.Errorf("pipe for %s: %w", name, err)
 	}
-	if err := unix.SetNonblock(fds[0], true); err != nil {
+	if err := unix.SetNonblock(fds[end], true); err != nil {
+		_, _ = unix.Close(fds[0]), unix.Close(fds[1])
 		return nil, -1, fmt.Errorf("pipe for %s: %w", name, err)
 	}
-	return os.NewFile(uintptr(fds[0]), name), fds[1], nil
+	return os.NewFile(uintptr(fds[end]), name), fds[1-end], nil
 }
 
 // lastOutput is how long is read what a process has printed that is gone: what is in its pipes, and no more than that if

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -66,8 +65,7 @@ func (c *custom) start(ctx context.Context) (_ *life, err error) {
 		command.Env = append(command.Env, ipc.EnvWatchdog+"="+strconv.FormatInt(c.config.Watchdog.Microseconds(), 10))
 	}
 	output := newPrinted(c.broker, c.subjects, c.log, c.config.Name, false)
-	command.Stdout = func(r io.Reader) { output.read("stdout", r) }
-	command.Stderr = func(r io.Reader) { output.read("stderr", r) }
+	command.Stdout, command.Stderr = output.stdout, output.stderr
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l.release = append(l.release, stop)
 	if c.config.Stdio {
@@ -103,21 +101,9 @@ func (c *custom) start(ctx context.Context) (_ *life, err error) {
 	return l, nil
 }
 
-// stdinPipe makes a pipe whose write end is ours and non-blocking, and whose read end is a worker's and blocking.
-func stdinPipe() (ours *os.File, theirs int, err error) {
-	var fds [2]int
-	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
-		return nil, -1, fmt.Errorf("pipe for stdin: %w", err)
-	}
-	if err := unix.SetNonblock(fds[1], true); err != nil {
-		return nil, -1, fmt.Errorf("pipe for stdin: %w", err)
-	}
-	return os.NewFile(uintptr(fds[1]), "stdin"), fds[0], nil
-}
-
 // bridge connects the process's standard streams with the bus, and returns the descriptor that it reads.
 func (l *life) bridge(running context.Context, grant broker.Grant, command *process.Command) (theirs int, err error) {
-	stdin, theirs, err := stdinPipe()
+	stdin, theirs, err := process.PipeTo("stdin")
 	if err != nil {
 		return -1, err
 	}
@@ -146,12 +132,13 @@ func (l *life) bridge(running context.Context, grant broker.Grant, command *proc
 
 // watch sees to the process until it is dead. innocent says that it was at work and was killed from outside.
 func (l *life) watch(ctx context.Context) (innocent bool) {
-	starting, alive := newAlarm(0), newAlarm(0)
-	if !l.ready {
-		starting = newAlarm(l.config.StartTimeout)
+	var startTimeout, watchdog time.Duration
+	if l.ready {
+		watchdog = l.config.Watchdog
 	} else {
-		alive = newAlarm(l.config.Watchdog)
+		startTimeout = l.config.StartTimeout
 	}
+	starting, alive := newAlarm(startTimeout), newAlarm(watchdog)
 	defer starting.Stop()
 	defer alive.Stop()
 	for {
@@ -184,15 +171,14 @@ func (l *life) watch(ctx context.Context) (innocent bool) {
 	}
 }
 
-// newAlarm is a timer; with 0 it never goes off before it is reset.
+// newAlarm is a timer; with 0 it does not go off before it is reset.
 func newAlarm(after time.Duration) *time.Timer {
-	t := time.NewTimer(max(after, time.Hour))
 	if after > 0 {
-		t.Reset(after)
-	} else {
-		t.Stop()
+		return time.NewTimer(after)
 	}
-	return t
+	never := time.NewTimer(time.Hour)
+	never.Stop()
+	return never
 }
 
 // hear takes a notice in.

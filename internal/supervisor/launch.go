@@ -40,10 +40,7 @@ func launch(s *process.Spawner, path string, env []string, l lent, output *print
 	for _, fd := range l.broker {
 		files = append(files, uintptr(fd))
 	}
-	p, err := s.Start(process.Command{
-		Path: path, Env: env, Files: files,
-		Stdout: func(r io.Reader) { output.read("stdout", r) }, Stderr: func(r io.Reader) { output.read("stderr", r) },
-	})
+	p, err := s.Start(process.Command{Path: path, Env: env, Files: files, Stdout: output.stdout, Stderr: output.stderr})
 	if err != nil {
 		_ = said.Close()
 		return nil, err

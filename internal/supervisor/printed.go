@@ -46,6 +46,9 @@ const (
 	largestBuffer = 64 << 10
 )
 
+func (p *printed) stdout(r io.Reader) { p.read("stdout", r) }
+func (p *printed) stderr(r io.Reader) { p.read("stderr", r) }
+
 // read takes a stream to its end.
 func (p *printed) read(stream string, r io.Reader) {
 	buffer := make([]byte, firstBuffer)
