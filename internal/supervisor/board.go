@@ -112,14 +112,10 @@ func (b *board) port(name string, change func(*ipc.PortStatus)) {
 
 // worker changes what is noted of a worker.
 func (b *board) worker(name string, change func(*ipc.WorkerStatus)) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for i := range b.workers {
-		if b.workers[i].Name == name {
-			change(&b.workers[i])
-		}
-	}
-	b.tell()
+	b.workerQuietly(name, func(s *ipc.WorkerStatus) {
+		change(s)
+		b.tell()
+	})
 }
 
 // workerQuietly is worker for what nobody waits for.

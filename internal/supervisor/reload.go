@@ -22,13 +22,10 @@ import (
 )
 
 // followSignals reloads the config at each SIGHUP, until ctx ends.
-func (s *Supervisor) followSignals(ctx, helping context.Context) error {
+func (s *Supervisor) followSignals(ctx context.Context) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
-	s.reloading.Lock()
-	s.helping = helping
-	s.reloading.Unlock()
 	for {
 		select {
 		case <-ctx.Done():
@@ -69,9 +66,6 @@ func (s *Supervisor) reload(dry bool) (*ipc.ReloadReply, error) {
 	old := s.gateway()
 	if s.ending || s.helping == nil {
 		return nil, errors.New("the supervisor is starting or stopping")
-	}
-	if _, err := os.Stat(old.config.Path); err != nil {
-		return nil, fmt.Errorf("the config %s: %w", old.config.Path, cause(err))
 	}
 	next, err := config.Load(old.config.Path)
 	if err != nil {
@@ -225,9 +219,9 @@ func workerSpec(c *config.Config, w config.Worker) []any {
 
 // change makes the gateway what the new config says. reloading must be held.
 func (s *Supervisor) change(old *gateway, next *config.Config, d *difference) error {
-	next = s.kept(old.config, next)
+	next = kept(old.config, next)
 	if len(next.Workers) > 0 {
-		if err := s.adoptFamilies(s.helping); err != nil {
+		if err := s.adoptFamilies(); err != nil {
 			return err
 		}
 	}
@@ -284,7 +278,7 @@ func (s *Supervisor) change(old *gateway, next *config.Config, d *difference) er
 }
 
 // kept is the new config with what can only change at the next start as it was.
-func (s *Supervisor) kept(before, next *config.Config) *config.Config {
+func kept(before, next *config.Config) *config.Config {
 	c := *next
 	c.Name, c.SubjectRoot, c.StateDir, c.Broker, c.Metrics, c.Log.Format = before.Name, before.SubjectRoot, before.StateDir, before.Broker, before.Metrics, before.Log.Format
 	c.History.Storage, c.History.Sync, c.History.SyncAlways = before.History.Storage, before.History.Sync, before.History.SyncAlways

@@ -203,13 +203,13 @@ func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
 		_ = s.helpers.Wait() // they return nil
 	}()
 	s.reloading.Lock()
-	s.life, s.portsLife = ctx, running
+	s.life, s.portsLife, s.helping = ctx, running, helping
 	for _, p := range g.ports {
 		s.startPort(running, p)
 	}
 	var err error
 	if len(g.workers) > 0 {
-		err = s.adoptFamilies(helping)
+		err = s.adoptFamilies()
 	}
 	for _, c := range g.workers {
 		if err == nil {
@@ -226,7 +226,7 @@ func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
 	group.Go(func() error { return s.broker.Watch(running, s.storeMended) })
 	group.Go(func() error { return s.watchLosses(running) })
 	group.Go(func() error { return s.expiry.Run(running) })
-	group.Go(func() error { return s.followSignals(running, helping) })
+	group.Go(func() error { return s.followSignals(running) })
 	if s.metrics != nil {
 		group.Go(func() error { return s.metrics.Run(running, s) })
 	}

@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"context"
 	"math/rand/v2"
 	"slices"
 
@@ -43,8 +42,9 @@ func stdioPorts(w config.Worker, ports []config.Port) (list []stdio.Port) {
 	return list
 }
 
-// adoptFamilies begins to see to what workers of the user's own start, once there are any, until the supervisor ends.
-func (s *Supervisor) adoptFamilies(ctx context.Context) error {
+// adoptFamilies begins to see to what workers of the user's own start, once there are any, until the supervisor ends. reloading
+// must be held.
+func (s *Supervisor) adoptFamilies() error {
 	if s.adopted {
 		return nil
 	}
@@ -52,6 +52,7 @@ func (s *Supervisor) adoptFamilies(ctx context.Context) error {
 		return err
 	}
 	s.adopted = true
+	ctx := s.helping
 	s.helpers.Go(func() error { return s.spawner.ReapStrays(ctx) })
 	s.helpers.Go(func() error {
 		if err := s.spawner.KeepGuard(ctx, s.programs.self, GuardCommand, s.family, s.log); err != nil {
