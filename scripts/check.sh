@@ -24,6 +24,7 @@ declare -A may=(
   [internal/fdstore]=""
   [internal/servicemanager]=""
   [internal/ring]="internal/crash"
+  [internal/printout]=""
   [internal/simulator]=""
   [internal/capture]=""
   [internal/publish]=""
@@ -48,7 +49,7 @@ declare -A may=(
   [scripts/chaos]="internal/ipc internal/servicemanager internal/simulator"
   [scripts/hwtest/order]=""
   [scripts/hwtest/host]="scripts/hwtest/order"
-  [scripts/hwtest/guest]="internal/ipc scripts/hwtest/order"
+  [scripts/hwtest/guest]="internal/ipc internal/printout scripts/hwtest/order"
 )
 while read -r package imports; do
   package=${package#"$module"/}

@@ -1,7 +1,6 @@
 package worker_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/internal/printout"
 	"github.com/serialvisor/serialvisor/internal/simulator"
 	"github.com/serialvisor/serialvisor/worker"
 )
@@ -94,13 +94,13 @@ type gateway struct {
 	process *os.Process
 	ended   chan struct{}
 	err     error
-	errors  *output
+	errors  *printout.Output
 }
 
 // start starts one. config is what stands behind its name and broker; device paths in it are made by the test.
 func start(t test, config string) *gateway {
 	t.Helper()
-	g := &gateway{dir: t.TempDir(), ended: make(chan struct{}), errors: &output{}}
+	g := &gateway{dir: t.TempDir(), ended: make(chan struct{}), errors: &printout.Output{}}
 	file := filepath.Join(g.dir, "c.yaml")
 	if err := os.WriteFile(file, []byte("name: test\nbroker: {listen: 127.0.0.1:0}\n"+config), 0o600); err != nil {
 		t.Fatal(err)
@@ -231,25 +231,6 @@ func (d *device) has(text string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return strings.Contains(string(d.heard), text)
-}
-
-// output collects what a program prints.
-type output struct {
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
 }
 
 func waitUntil(t test, what string, met func() bool) {

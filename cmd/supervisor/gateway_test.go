@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/internal/printout"
 	"github.com/serialvisor/serialvisor/internal/servicemanager"
 	"github.com/serialvisor/serialvisor/internal/simulator"
 )
@@ -176,24 +176,8 @@ func (g *gateway) await(t *testing.T, what string, met func(portNumbers) bool) {
 	})
 }
 
-// output collects what a program prints.
-type output struct {
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
+// output is what a program prints.
+type output struct{ printout.Output }
 
 // until returns the output when there are n bytes of it.
 func (o *output) until(t *testing.T, n int) []byte {

@@ -1,12 +1,10 @@
 package publish_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/serialvisor/serialvisor/internal/printout"
 	"github.com/serialvisor/serialvisor/internal/publish"
 )
 
@@ -23,25 +22,7 @@ type bench struct {
 	server *server.Server
 	nc     *nats.Conn
 	js     jetstream.JetStream
-	log    *safeBuffer
-}
-
-// safeBuffer is a log that may be read while it is written.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
+	log    *printout.Output
 }
 
 func newBench(t *testing.T, config *jetstream.StreamConfig) *bench {
@@ -64,7 +45,7 @@ func newBench(t *testing.T, config *jetstream.StreamConfig) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{server: s, nc: nc, js: js, log: new(safeBuffer)}
+	b := &bench{server: s, nc: nc, js: js, log: new(printout.Output)}
 	if config != nil {
 		b.create(t, *config)
 	}

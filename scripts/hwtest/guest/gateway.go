@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/internal/printout"
 )
 
 const program = "/bin/supervisor"
@@ -30,7 +30,7 @@ type port struct {
 type gateway struct {
 	dir       string
 	cmd       *exec.Cmd
-	log       *output
+	log       *printout.Output
 	ended     chan struct{} // closed when it has; err is set then
 	err       error
 	tap, send *nats.Conn
@@ -62,7 +62,7 @@ func startGateway(ports ...port) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &gateway{dir: dir, log: &output{}, ended: make(chan struct{}), subjects: ipc.Subjects{Root: ipc.DefaultRoot}}
+	g := &gateway{dir: dir, log: &printout.Output{}, ended: make(chan struct{}), subjects: ipc.Subjects{Root: ipc.DefaultRoot}}
 	g.cmd = exec.Command(program, "run", "--config", filepath.Join(dir, "c.yaml"), "--state-dir", filepath.Join(dir, "state"))
 	g.cmd.Stderr = g.log
 	if err := g.cmd.Start(); err != nil {
@@ -240,23 +240,4 @@ func (r *received) frames() (frames []string, gaps int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.all[:len(r.all):len(r.all)], r.gap
-}
-
-// output collects what a program prints.
-type output struct {
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
 }
