@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/serialvisor/serialvisor/internal/devices"
@@ -83,6 +84,22 @@ type Queue struct {
 	Storage     Storage
 	MaxMessages int64
 	MaxAge      time.Duration // 0: for ever
+}
+
+// Port is one of the ports, or nil.
+func (c *Config) Port(name string) *Port {
+	if i := slices.IndexFunc(c.Ports, func(p Port) bool { return p.Name == name }); i >= 0 {
+		return &c.Ports[i]
+	}
+	return nil
+}
+
+// Worker is one of the workers, or nil.
+func (c *Config) Worker(name string) *Worker {
+	if i := slices.IndexFunc(c.Workers, func(w Worker) bool { return w.Name == name }); i >= 0 {
+		return &c.Workers[i]
+	}
+	return nil
 }
 
 // defaults is a Config as it is when the file says nothing.

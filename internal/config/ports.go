@@ -75,23 +75,8 @@ func (c *collector) port(key string, keyNode, n ast.Node, p *Port) portNodes {
 
 // forward takes a list of ports, or a single one, and returns where each stands.
 func (c *collector) forward(key string, n ast.Node, p *Port) []ast.Node {
-	list := []ast.Node{n}
-	if s, ok := plain(n).(*ast.SequenceNode); ok {
-		list = s.Values
-	}
-	var nodes []ast.Node
-	for _, item := range list {
-		if !isScalar(item) {
-			c.fail(item, key, "%s is not a port's name", described(item))
-			continue
-		}
-		if slices.Contains(p.ForwardTo, text(item)) {
-			c.fail(item, key, "%s stands there twice", described(item))
-			continue
-		}
-		p.ForwardTo = append(p.ForwardTo, text(item))
-		nodes = append(nodes, item)
-	}
+	names, nodes := c.names(key, n, "a port's name")
+	p.ForwardTo = names
 	if len(p.ForwardTo) > mostForwards {
 		c.fail(n, key, "there are %d; a port forwards to %d at most", len(p.ForwardTo), mostForwards)
 	}

@@ -164,3 +164,22 @@ func formatSize(v int64) string {
 	}
 	return fmt.Sprintf("%dB", v)
 }
+
+// names takes a list of names, or a single one, and returns where each stands.
+func (c *collector) names(key string, n ast.Node, what string) (names []string, nodes []ast.Node) {
+	list := []ast.Node{n}
+	if s, ok := plain(n).(*ast.SequenceNode); ok {
+		list = s.Values
+	}
+	for _, item := range list {
+		switch {
+		case !isScalar(item):
+			c.fail(item, key, "%s is not %s", described(item), what)
+		case slices.Contains(names, text(item)):
+			c.fail(item, key, "%s stands there twice", described(item))
+		default:
+			names, nodes = append(names, text(item)), append(nodes, item)
+		}
+	}
+	return names, nodes
+}

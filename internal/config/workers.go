@@ -88,7 +88,7 @@ func (c *collector) workers(key string, n ast.Node, conf *Config) {
 		switch {
 		case !portPattern.MatchString(name):
 			c.fail(keyNode, join(key, name), "%q cannot be a worker's name; use a to z, 0 to 9, - and _", name)
-		case slices.ContainsFunc(conf.Ports, func(p Port) bool { return p.Name == name }):
+		case conf.Port(name) != nil:
 			c.fail(keyNode, join(key, name), "a port has the same name, so that after: could mean either; choose another")
 		}
 		w := defaultWorker(name, directory)
@@ -201,32 +201,10 @@ func (c *collector) environment(key string, n ast.Node) (list []string) {
 	return list
 }
 
-// names takes a list of names, or a single one, and returns where each stands.
-func (c *collector) names(key string, n ast.Node, what string) (names []string, nodes []ast.Node) {
-	list := []ast.Node{n}
-	if s, ok := plain(n).(*ast.SequenceNode); ok {
-		list = s.Values
-	}
-	for _, item := range list {
-		switch {
-		case !isScalar(item):
-			c.fail(item, key, "%s is not %s", described(item), what)
-		case slices.Contains(names, text(item)):
-			c.fail(item, key, "%s stands there twice", described(item))
-		default:
-			names, nodes = append(names, text(item)), append(nodes, item)
-		}
-	}
-	return names, nodes
-}
-
 // checkNames finds ports and workers that do not exist.
 func (c *collector) checkNames(key string, w Worker, nodes workerNodes, conf *Config) {
-	isPort := func(name string) bool {
-		return slices.ContainsFunc(conf.Ports, func(p Port) bool { return p.Name == name })
-	}
 	for i, name := range w.Ports {
-		if !isPort(name) {
+		if conf.Port(name) == nil {
 			c.fail(nodes.ports[i], key+".ports", "there is no port %s", name)
 		}
 	}
@@ -234,7 +212,7 @@ func (c *collector) checkNames(key string, w Worker, nodes workerNodes, conf *Co
 		switch {
 		case name == w.Name:
 			c.fail(nodes.after[i], key+".after", "a worker cannot wait for itself")
-		case !isPort(name) && !slices.ContainsFunc(conf.Workers, func(w Worker) bool { return w.Name == name }):
+		case conf.Port(name) == nil && conf.Worker(name) == nil:
 			c.fail(nodes.after[i], key+".after", "there is no port or worker %s", name)
 		}
 	}

@@ -119,25 +119,25 @@ func compare(old *gateway, next *config.Config) *difference {
 	d := &difference{}
 	before := old.config
 	for _, p := range before.Ports {
-		if portOf(next, p.Name) == nil {
+		if next.Port(p.Name) == nil {
 			d.ports.stopped = append(d.ports.stopped, p.Name)
 		}
 	}
 	for _, p := range next.Ports {
 		switch {
-		case portOf(before, p.Name) == nil:
+		case before.Port(p.Name) == nil:
 			d.ports.started = append(d.ports.started, p.Name)
 		case !reflect.DeepEqual(portSpec(before, p.Name), portSpec(next, p.Name)):
 			d.ports.restarted = append(d.ports.restarted, p.Name)
 		}
 	}
 	for _, w := range before.Workers {
-		if workerOf(next, w.Name) == nil {
+		if next.Worker(w.Name) == nil {
 			d.workers.stopped = append(d.workers.stopped, w.Name)
 		}
 	}
 	for _, w := range next.Workers {
-		was := workerOf(before, w.Name)
+		was := before.Worker(w.Name)
 		switch {
 		case was == nil:
 			d.workers.started = append(d.workers.started, w.Name)
@@ -176,28 +176,12 @@ func compare(old *gateway, next *config.Config) *difference {
 // mostFrame is the frame that the broker takes in any case, in bytes.
 const mostFrame = 1 << 20
 
-func portOf(c *config.Config, name string) *config.Port {
-	i := slices.IndexFunc(c.Ports, func(p config.Port) bool { return p.Name == name })
-	if i < 0 {
-		return nil
-	}
-	return &c.Ports[i]
-}
-
-func workerOf(c *config.Config, name string) *config.Worker {
-	i := slices.IndexFunc(c.Workers, func(w config.Worker) bool { return w.Name == name })
-	if i < 0 {
-		return nil
-	}
-	return &c.Workers[i]
-}
-
 // portSpec is all that the processes of a port depend on: itself, and how the ports that it forwards to take frames.
 func portSpec(c *config.Config, name string) []any {
-	p := portOf(c, name)
+	p := c.Port(name)
 	spec := []any{*p, c.History.Storage}
 	for _, to := range p.ForwardTo {
-		if t := portOf(c, to); t != nil {
+		if t := c.Port(to); t != nil {
 			spec = append(spec, t.Queue, t.TxFraming)
 		}
 	}
