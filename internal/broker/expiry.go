@@ -86,12 +86,12 @@ func (b *Broker) nextQueued(ctx context.Context, port string, from uint64) (*Que
 	if err != nil {
 		return nil, err
 	}
-	m, err := s.GetMsg(ctx, from, jetstream.WithGetMsgSubject(b.subjects.Tx(port)))
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return nil, nil
-	case err != nil:
+	m, err := nextOn(ctx, s, b.subjects.Tx(port), from)
+	if err != nil {
 		return nil, fmt.Errorf("port %s: read its queue: %w", port, err)
+	}
+	if m == nil {
+		return nil, nil
 	}
 	return &QueuedFrame{ipc.QueueToken(incarnation(s)), m.Sequence, m.Time, m.Header, m.Data}, nil
 }

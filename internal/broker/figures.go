@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Figures are what passes through the server since it started. Nothing that they come from waits for a disk.
@@ -45,19 +44,14 @@ type HistoryFigures struct {
 
 // HistoryFigures asks the store. Without a history there is nothing in it.
 func (b *Broker) HistoryFigures(ctx context.Context) (f HistoryFigures, err error) {
-	name := b.HistoryStream()
-	if name == "" {
+	if b.HistoryStream() == "" {
 		return f, nil
 	}
 	b.store.asked.RLock()
 	defer b.store.asked.RUnlock()
-	js, err := jetstream.New(b.traffic)
+	s, err := b.historyStream(ctx)
 	if err != nil {
-		return f, fmt.Errorf("broker: %w", err)
-	}
-	s, err := js.Stream(ctx, name)
-	if err != nil {
-		return f, fmt.Errorf("size of the history: %w", err)
+		return f, err
 	}
 	state := s.CachedInfo().State
 	f = HistoryFigures{Messages: state.Msgs, Bytes: state.Bytes}

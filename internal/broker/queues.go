@@ -60,9 +60,7 @@ func (b *Broker) createQueues(ctx context.Context) (changed bool, err error) {
 	if changed {
 		err = b.deleteEmpty(ctx)
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	clear(b.handles) // some streams are others now
+	b.forgetHandles() // some streams are others now
 	return changed || created || open, err
 }
 

@@ -126,6 +126,19 @@ func (b *Broker) persist() error {
 	return nil
 }
 
+// historyStream is the way to the history, with how much it holds. It must be called with asked held.
+func (b *Broker) historyStream(ctx context.Context) (jetstream.Stream, error) {
+	js, err := jetstream.New(b.traffic)
+	if err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	s, err := js.Stream(ctx, b.subjects.History())
+	if err != nil {
+		return nil, fmt.Errorf("the history: %w", err)
+	}
+	return s, nil
+}
+
 func (b *Broker) createHistory(ctx context.Context) (created bool, err error) {
 	js, err := jetstream.New(b.traffic)
 	if err != nil {

@@ -25,13 +25,9 @@ func (b *Broker) lookIntoHistory(ctx context.Context) (c contents, err error) {
 	if b.opts.History.Off {
 		return c, nil
 	}
-	js, err := jetstream.New(b.traffic)
+	s, err := b.historyStream(ctx)
 	if err != nil {
 		return c, err
-	}
-	s, err := js.Stream(ctx, b.subjects.History())
-	if err != nil {
-		return c, fmt.Errorf("the history: %w", err)
 	}
 	info, err := s.Info(ctx, jetstream.WithSubjectFilter(">"))
 	if err != nil {

@@ -68,11 +68,8 @@ func (b *Broker) firstQueued(ctx context.Context, t ipc.Target) (jetstream.Strea
 	if err != nil {
 		return nil, nil, fmt.Errorf("port %s: its queue: %w", t.Port, err)
 	}
-	first, err := queue.GetMsg(ctx, 0, jetstream.WithGetMsgSubject(b.subjects.Tx(t.Port)))
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return queue, nil, nil
-	case err != nil:
+	first, err := nextOn(ctx, queue, b.subjects.Tx(t.Port), 0)
+	if err != nil {
 		return nil, nil, fmt.Errorf("port %s: the first frame of its queue: %w", t.Port, err)
 	}
 	return queue, first, nil
@@ -81,13 +78,9 @@ func (b *Broker) firstQueued(ctx context.Context, t ipc.Target) (jetstream.Strea
 // toldSince lists the frames from the first in a port's queue on of which the history says that they were sent.
 func (b *Broker) toldSince(ctx context.Context, t ipc.Target, queue jetstream.Stream, first *jetstream.RawStreamMsg) ([]uint64, error) {
 	port := t.Port
-	js, err := jetstream.New(b.traffic)
+	history, err := b.historyStream(ctx)
 	if err != nil {
 		return nil, err
-	}
-	history, err := js.Stream(ctx, b.subjects.History())
-	if err != nil {
-		return nil, fmt.Errorf("the history: %w", err)
 	}
 	last, err := history.GetLastMsgForSubject(ctx, b.subjects.Sent(port))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {

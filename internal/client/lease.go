@@ -53,7 +53,7 @@ func (l *Lease) Keep(ctx context.Context) error {
 		case <-tick.C:
 		case <-l.client.back: // to a supervisor that may know nothing of it
 		}
-		_, err := l.ask(ctx, ipc.LeaseRequest{Action: ipc.LeaseRenew, TTL: l.ttl.String(), Token: l.Token})
+		err := l.Held(ctx)
 		var refusal *refusedError
 		switch {
 		case err == nil:
@@ -66,7 +66,7 @@ func (l *Lease) Keep(ctx context.Context) error {
 	}
 }
 
-// Held asks whether the lease is held still; else it returns an error.
+// Held renews the lease, or returns an error if it is not held any more.
 func (l *Lease) Held(ctx context.Context) error {
 	_, err := l.ask(ctx, ipc.LeaseRequest{Action: ipc.LeaseRenew, TTL: l.ttl.String(), Token: l.Token})
 	return err
