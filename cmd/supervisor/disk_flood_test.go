@@ -17,7 +17,7 @@ import (
 // a second. Each time all of them recover, and what is missing in the history is what counts as lost.
 func TestFullDiskUnderAFlood(t *testing.T) {
 	g := newPluggedGateway(t)
-	dir := g.mount(t, "tmpfs", "tmpfs", "size=64m")
+	dir := g.mount(t, "tmpfs", "tmpfs", "size=256m")
 	ports := []*floodedPort{{name: "gps", device: g.device, rate: 250}, g.addPort(t, "plc", 40), g.addPort(t, "dmm", 1)}
 	g.program = g.background(t, "run", "--config", filepath.Join(g.dir, "c.yaml"))
 	waitUntil(t, "the ports are open", func() bool {

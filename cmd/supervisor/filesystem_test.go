@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,8 +72,16 @@ func fill(t *testing.T, dir string, leave int) (free func()) {
 	if err := unix.Statfs(dir, &fs); err != nil {
 		t.Fatal(err)
 	}
+	size := int64(fs.Bavail)*fs.Bsize - int64(leave)
+	if size <= 0 {
+		t.Fatalf("%s has %d KiB free, too few to leave %d", dir, int64(fs.Bavail)*fs.Bsize>>10, leave>>10)
+	}
 	path := filepath.Join(dir, "filler")
-	if err := os.WriteFile(path, make([]byte, int(fs.Bavail)*int(fs.Bsize)-leave), 0o600); err != nil {
+	f, err := os.Create(path)
+	if err == nil {
+		err = errors.Join(unix.Fallocate(int(f.Fd()), 0, 0, size), f.Close())
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	return func() {

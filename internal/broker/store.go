@@ -63,7 +63,8 @@ type verdict struct {
 // Watch looks after the running server until ctx ends. It notices within a second or two that the store has stopped
 // storing, and starts it again when it can be written; then it calls mended, as those that wait for messages from a
 // consumer must ask again, with what was lost of each port. It cuts off clients that do not keep up.
-func (b *Broker) Watch(ctx context.Context, mended func(lost map[string]Loss)) error {
+// noted is told of each look whether the store stores.
+func (b *Broker) Watch(ctx context.Context, noted func(stores bool), mended func(lost map[string]Loss)) error {
 	tick := time.NewTicker(storeLook)
 	defer tick.Stop()
 	laggards := time.NewTicker(laggardLook)
@@ -89,10 +90,12 @@ func (b *Broker) Watch(ctx context.Context, mended func(lost map[string]Loss)) e
 				go func() { looked <- b.look(ctx, attempts) }() // waited for here
 			} else if state, _ := b.Store(); state == ipc.StoreOK && time.Since(looking) > storeAnswer {
 				b.note(verdict{state: ipc.StoreFailed, problem: fmt.Sprintf("the disk under %s does not answer", b.storeDir())})
+				noted(false)
 			}
 		case v := <-looked:
 			looking = time.Time{}
 			b.note(v)
+			noted(v.state == ipc.StoreOK)
 			if v.mended || len(v.lost) > 0 {
 				mended(v.lost)
 			}

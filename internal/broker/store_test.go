@@ -128,10 +128,17 @@ func delivered(t *testing.T, b *broker.Broker, port string, count int) (jetstrea
 	if err != nil {
 		t.Fatal(err)
 	}
-	batch, err := consumer.Fetch(count, jetstream.FetchMaxWait(5*time.Second))
+	batch, err := consumer.Fetch(count, jetstream.FetchMaxWait(30*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
+	wait(t, func() error { // the request for them must have been served before anything is done about the store
+		info, err := consumer.Info(t.Context())
+		if err == nil && info.NumAckPending != count {
+			err = fmt.Errorf("%d frames are delivered, want %d", info.NumAckPending, count)
+		}
+		return err
+	})
 	return consumer, batch
 }
 
@@ -145,7 +152,7 @@ func TestFullDiskIsMended(t *testing.T) {
 	mended := make(chan struct{}, 16)
 	ctx, cancel := context.WithCancel(t.Context())
 	watching := make(chan error, 1)
-	go func() { watching <- b.Watch(ctx, func(map[string]broker.Loss) { mended <- struct{}{} }) }()
+	go func() { watching <- b.Watch(ctx, func(bool) {}, func(map[string]broker.Loss) { mended <- struct{}{} }) }()
 	defer func() {
 		cancel()
 		if err := <-watching; err != nil {

@@ -48,8 +48,11 @@ func (p *Publisher) acknowledge(m *nats.Msg) {
 	}
 	// The message stays in the window and is sent again.
 	p.mu.Lock()
-	first := !p.failing
-	p.failing = true
+	now := time.Now()
+	first := !p.failing && now.Sub(p.complained) > warnEvery // one that has too much to do refuses and stores by turns
+	if first {
+		p.failing, p.complained = true, now
+	}
 	p.mu.Unlock()
 	if first {
 		p.log.Warn("a stream does not store, trying again", "error", problem)

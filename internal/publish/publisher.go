@@ -31,23 +31,27 @@ type Publisher struct {
 	stored   func(mark uint64)
 	stall    time.Duration // how long Publish may wait for a full window to move; 0: for ever
 	lost     func(delta int)
+	stores   func() bool                 // whether the stream is known to store
 	repeatOn func(subject string) string // nil: as at first
 	patience time.Duration
+	patient  time.Duration
 	sub      *nats.Subscription
 	space    chan struct{} // holds a token after the window has shrunk
 	work     chan struct{} // holds a token after the window was empty
 	again    chan struct{} // holds a token when an answer shows that messages were lost
 
-	mu       sync.Mutex // guards all below
-	window   window
-	sendings uint64    // how often anything was sent
-	sent     time.Time // when last
-	heard    time.Time // when the stream last acknowledged anything
-	answered uint64    // the latest sending that was acknowledged
-	failing  bool      // the last answer was an error, which has been logged
-	missing  missing   // messages that were given up
+	mu         sync.Mutex // guards all below
+	window     window
+	sendings   uint64    // how often anything was sent
+	sent       time.Time // when last
+	heard      time.Time // when the stream last acknowledged anything
+	answered   uint64    // the latest sending that was acknowledged
+	failing    bool      // an answer was an error, which was logged, and nothing was stored since
+	complained time.Time // when that was
+	missing    missing   // messages that were given up
 
 	stalled bool      // messages are given up for others to go on
+	trusted bool      // the last stall was ended because the stream is known to store, and it has answered nothing since
 	alive   time.Time // when the stream last stored a message in time
 	warned  time.Time // when a stall was last logged
 	told    bool      // this stall was
@@ -62,6 +66,13 @@ type Option func(*Publisher)
 // up by 1, and by -1 if it was stored after all: the sum is how many the stream lacks. It is called like stored.
 func GiveUpAfter(stall time.Duration, lost func(delta int)) Option {
 	return func(p *Publisher) { p.stall, p.lost = stall, lost }
+}
+
+// WaitWhile names who knows whether the stream stores at all. One that does is waited for longer than GiveUpAfter says, as it
+// has only much to do: for up to 10 s. When it stores again after a stall it is waited for at once. stores is called with a
+// lock held.
+func WaitWhile(stores func() bool) Option {
+	return func(p *Publisher) { p.stores = stores }
 }
 
 // RepeatOn names the subject for what is sent again because the stream has lost it: one that the stream stores like the
@@ -83,7 +94,7 @@ func New(nc *nats.Conn, log *slog.Logger, stored func(mark uint64), options ...O
 		stored = func(uint64) {}
 	}
 	p := &Publisher{
-		nc: nc, log: log, stored: stored, prefix: nc.NewRespInbox() + ".", patience: patience,
+		nc: nc, log: log, stored: stored, stores: func() bool { return false }, prefix: nc.NewRespInbox() + ".", patience: patience, patient: patient,
 		space: make(chan struct{}, 1), work: make(chan struct{}, 1), again: make(chan struct{}, 1),
 	}
 	p.window.limit = windowMessages

@@ -227,6 +227,60 @@ func TestSlowStreamIsNotWaitedFor(t *testing.T) {
 	p.want(t, 0, window+more)
 }
 
+// A stream that is known to store is waited for beyond the time after which others are not, as it would else never be done.
+// It is not waited for for ever.
+func TestStreamThatStoresIsWaitedFor(t *testing.T) {
+	b := newBench(t, nil)
+	const patient = 3 * testStall
+	h, p := newHung(t, b), newLosing(t, b, publish.WaitWhile(func() bool { return true }), publish.Patience(time.Minute), publish.Patient(patient))
+	p.publish(t, 0, window)
+	answer := time.AfterFunc(2*testStall, func() {
+		if m, err := h.first.NextMsg(time.Second); err != nil || m.Respond([]byte(`{"stream":"S","seq":1}`)) != nil {
+			t.Error("no message came")
+		}
+	})
+	defer answer.Stop()
+	begun := time.Now()
+	p.publish(t, window, window+1)
+	if took := time.Since(begun); took < 2*testStall*9/10 {
+		t.Errorf("a stream that stores was waited for for %s, although it answered after %s", took, 2*testStall)
+	}
+	p.want(t, 0, 1)
+	p.publish(t, window+1, window+2)
+	p.want(t, 1, 2)
+	if took := time.Since(begun); took < patient {
+		t.Errorf("a message was given up after %s, want %s", took, patient)
+	}
+}
+
+// When a stream is known to store again its publisher waits for it at once, and asks it what it has.
+func TestStreamThatStoresAgain(t *testing.T) {
+	b := newBench(t, nil)
+	var stores atomic.Bool
+	h, p := newHung(t, b), newLosing(t, b, publish.WaitWhile(stores.Load), publish.Patience(time.Minute), publish.Patient(time.Minute))
+	p.publish(t, 0, window+10)
+	p.want(t, 10, 10)
+	for range window + 10 { // which are lost
+		h.next(h.first)
+	}
+	stores.Store(true)
+	more := make(chan error, 1)
+	go func() { more <- p.Publish(t.Context(), message(window+10), window+11) }() // ends when it is stored
+	for i := 10; i < window+10; i++ {
+		m := h.next(h.repeated)
+		if string(m.Data) != string(message(i).Data) {
+			t.Fatalf("message %s was repeated, want %d", m.Data, i)
+		}
+		h.store(m)
+	}
+	if err := <-more; err != nil {
+		t.Fatal(err)
+	}
+	h.store(h.next(h.first))
+	flush(t, p.Publisher)
+	p.want(t, 10, window+11)
+}
+
 // Flush asks a stream that has been silent, and returns with its context.
 func TestFlushAsks(t *testing.T) {
 	b := newBench(t, nil)

@@ -116,7 +116,7 @@ func (r *reader) connect(ctx context.Context, helpers *errgroup.Group) error {
 	}
 	if r.Spec.History != "" {
 		lost := publish.GiveUpAfter(publish.LongestWait, r.Ring.CountLostHistory)
-		if r.history, err = publish.New(r.traffic, r.Log, r.settles(r.rx.Stored), lost, publish.RepeatOn(r.Subjects.Again)); err != nil {
+		if r.history, err = publish.New(r.traffic, r.Log, r.settles(r.rx.Stored), lost, publish.WaitWhile(r.Ring.Stores), publish.RepeatOn(r.Subjects.Again)); err != nil {
 			return err
 		}
 		helpers.Go(func() error { return r.history.Run(ctx) })

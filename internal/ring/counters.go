@@ -1,5 +1,7 @@
 package ring
 
+import "time"
+
 // RxCounters count what a port has received since its supervisor started.
 type RxCounters struct {
 	Bytes, Frames uint64
@@ -40,6 +42,21 @@ func (r *Ring) CountLostSent(delta int) { r.h.writer.lost.Add(uint64(delta)) }
 
 // CountExpired counts a frame that was accepted and is not sent.
 func (r *Ring) CountExpired() { r.h.writer.expired.Add(1) }
+
+// storesFor is how long a supervisor's word for the store counts, if it says nothing else meanwhile.
+const storesFor = 10 * time.Second
+
+// NoteStore is the supervisor's word, which it gives time and again, on whether the broker's store can be written.
+func (r *Ring) NoteStore(ok bool) {
+	until := time.Duration(0)
+	if ok {
+		until = Now() + storesFor
+	}
+	r.h.supervisor.stores.Store(uint64(until))
+}
+
+// Stores says whether the broker's store is known to store.
+func (r *Ring) Stores() bool { return Now() < time.Duration(r.h.supervisor.stores.Load()) }
 
 // Written says whether a frame of the queue that the memory knows was written.
 func (r *Ring) Written(seq uint64) bool {

@@ -60,11 +60,12 @@ type header struct {
 	note       [noteSize]byte
 }
 
-// supervisorWords are written by the supervisor while no reader runs.
+// supervisorWords are written by the supervisor, the first two while no reader runs.
 type supervisorWords struct {
 	rxBytes  atomic.Uint64 // received in earlier sessions
 	rxFrames atomic.Uint64
-	_        [6]uint64
+	stores   atomic.Uint64 // until when, on the clock of Now, the broker's store is known to store
+	_        [5]uint64
 }
 
 // readerWords are written by the reader, or between sessions by the supervisor.

@@ -223,7 +223,7 @@ func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
 	s.round.Store(&begun)
 	group.Go(func() error { return s.hangups.Run(running) })
 	group.Go(func() error { return s.watchDevices(running) })
-	group.Go(func() error { return s.broker.Watch(running, s.storeMended) })
+	group.Go(func() error { return s.broker.Watch(running, s.noteStore, s.storeMended) })
 	group.Go(func() error { return s.watchLosses(running) })
 	group.Go(func() error { return s.expiry.Run(running) })
 	group.Go(func() error { return s.followSignals(running) })
@@ -265,6 +265,13 @@ func (s *Supervisor) stopServing() {
 func (s *Supervisor) boundStop() {
 	time.AfterFunc(stopLate, s.beLate)
 	time.AfterFunc(stopLimit, s.overdue)
+}
+
+// noteStore has all readers and writers know whether the store stores.
+func (s *Supervisor) noteStore(stores bool) {
+	for _, p := range s.gateway().ports {
+		p.memory.ring.NoteStore(stores)
+	}
 }
 
 // storeMended has writers ask for frames again, as the store has forgotten that they had, and tells the history what it may

@@ -150,7 +150,7 @@ func (w *writer) connect(ctx context.Context, helpers *errgroup.Group) error {
 	}
 	if w.Spec.History != "" {
 		lost := publish.GiveUpAfter(publish.LongestWait, w.Ring.CountLostSent)
-		if w.history, err = publish.New(w.traffic, w.Log, w.acks.settle, lost, publish.RepeatOn(w.Subjects.Again), publish.Window(untoldMost)); err != nil {
+		if w.history, err = publish.New(w.traffic, w.Log, w.acks.settle, lost, publish.WaitWhile(w.Ring.Stores), publish.RepeatOn(w.Subjects.Again), publish.Window(untoldMost)); err != nil {
 			return err
 		}
 		helpers.Go(func() error { return w.history.Run(ctx) })
