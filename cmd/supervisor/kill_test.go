@@ -70,11 +70,17 @@ func (g *gateway) stored(t *testing.T, subject string) (payloads []string) {
 		t.Fatal(err)
 	}
 	for want := int(info.NumPending); len(payloads) < want; {
-		m, err := consumer.Next(jetstream.FetchMaxWait(patience))
+		batch, err := consumer.Fetch(min(want-len(payloads), 1000), jetstream.FetchMaxWait(patience))
 		if err != nil {
 			t.Fatalf("after %d of %d messages: %v", len(payloads), want, err)
 		}
-		payloads = append(payloads, string(m.Data()))
+		before := len(payloads)
+		for m := range batch.Messages() {
+			payloads = append(payloads, string(m.Data()))
+		}
+		if len(payloads) == before {
+			t.Fatalf("after %d of %d messages: %v", len(payloads), want, batch.Error())
+		}
 	}
 	return payloads
 }

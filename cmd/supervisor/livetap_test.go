@@ -129,8 +129,16 @@ func count(t *testing.T, s jetstream.Stream, subject string) uint64 {
 func (g *gateway) wantCounted(t *testing.T, received int) {
 	t.Helper()
 	h := g.history(t)
+	var rx, sent uint64
+	var last portNumbers
+	defer func() {
+		if t.Failed() {
+			t.Logf("of %d received %d are stored and %d counted as lost; of %d sent %d and %d", received, rx, last.Rx.LostHistory, last.Tx.Frames, sent, last.Tx.LostHistory)
+		}
+	}()
 	g.await(t, "every frame is stored or counted as lost", func(p portNumbers) bool {
-		rx, sent := count(t, h, "serial.gps.rx"), count(t, h, "serial.gps.sent")
+		last = p
+		rx, sent = count(t, h, "serial.gps.rx"), count(t, h, "serial.gps.sent")
 		return p.Rx.Frames == uint64(received) && rx+p.Rx.LostHistory == p.Rx.Frames && sent+p.Tx.LostHistory == p.Tx.Frames
 	})
 	consumer, err := h.OrderedConsumer(t.Context(), jetstream.OrderedConsumerConfig{FilterSubjects: []string{"serial.gps.rx"}})

@@ -44,7 +44,7 @@ func runTests(m *testing.M) int {
 
 // patience is how long anything may take in a test: a condition that is waited for is met in milliseconds on an idle
 // machine, and must not fail on a busy one.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // raceOptions make a data race in a program under test an error, see https://go.dev/doc/articles/race_detector.
 const raceOptions = "atexit_sleep_ms=0 halt_on_error=1 exitcode=66"

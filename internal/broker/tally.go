@@ -33,7 +33,16 @@ func (b *Broker) lookIntoHistory(ctx context.Context) (c contents, err error) {
 	if err != nil {
 		return c, fmt.Errorf("the history: %w", err)
 	}
-	return contents{info.State.FirstSeq, info.State.LastSeq, info.State.Subjects}, nil
+	// Subjects are counted after the rest, and more may have come meanwhile.
+	total := uint64(0)
+	for _, n := range info.State.Subjects {
+		total += n
+	}
+	last := info.State.LastSeq
+	if total > 0 {
+		last = max(last, info.State.FirstSeq+total-1)
+	}
+	return contents{info.State.FirstSeq, last, info.State.Subjects}, nil
 }
 
 // since is how much there is on a subject that was not there before. What a history drops is the oldest: where it has
@@ -102,7 +111,7 @@ func (t *tally) close() {
 
 // result is what is lost, by port, when the history is shut down.
 func (t *tally) result() map[string]Loss {
-	_ = t.b.traffic.FlushTimeout(flushLimit) // within the process; without it a few are not counted
+	t.awaitLast()
 	lost := map[string]Loss{}
 	for port, sub := range t.reader {
 		s := t.b.subjects
@@ -115,6 +124,32 @@ func (t *tally) result() map[string]Loss {
 		}
 	}
 	return lost
+}
+
+const (
+	// lastWords is for how long nothing may have come from a history that is shut down before it counts as done. It ends what
+	// it has begun beside the shutdown, and acknowledges that.
+	lastWords = 250 * time.Millisecond
+	// lastLimit is how long that may take.
+	lastLimit = 2 * time.Second
+)
+
+// awaitLast waits until no acknowledgement comes any more.
+func (t *tally) awaitLast() {
+	for begun, before := time.Now(), -1; time.Since(begun) < lastLimit; {
+		_ = t.b.traffic.FlushTimeout(flushLimit) // within the process
+		n := 0
+		for port, sub := range t.reader {
+			received, _, _ := sub.Pending()
+			sent, _, _ := t.writer[port].Pending()
+			n += received + sent
+		}
+		if n == before {
+			return
+		}
+		before = n
+		time.Sleep(lastWords)
+	}
 }
 
 // acknowledged counts what was stored after the history was looked into.

@@ -51,7 +51,7 @@ type Publisher struct {
 	missing    missing   // messages that were given up
 
 	stalled bool      // messages are given up for others to go on
-	trusted bool      // the last stall was ended because the stream is known to store, and it has answered nothing since
+	known   bool      // the stream was known to store when that was last of interest
 	alive   time.Time // when the stream last stored a message in time
 	warned  time.Time // when a stall was last logged
 	told    bool      // this stall was

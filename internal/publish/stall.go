@@ -24,11 +24,10 @@ func (p *Publisher) mayWait() time.Duration {
 		p.stalled, p.alive = false, now
 	}
 	stores := p.stores()
-	if !stores {
-		p.trusted = false
-	} else if p.stalled && !p.trusted {
+	if stores && !p.known {
 		p.trust(now)
 	}
+	p.known = stores
 	if p.stalled {
 		return 0
 	}
@@ -58,10 +57,9 @@ func (p *Publisher) limit(stores bool) time.Duration {
 	return p.stall
 }
 
-// trust ends a stall once because the stream is known to store again, and has it asked what it has. It must be called with mu
-// held.
+// trust ends a stall because the stream is known to store again, and has it asked what it has. It must be called with mu held.
 func (p *Publisher) trust(now time.Time) {
-	p.stalled, p.trusted, p.alive = false, true, now
+	p.stalled, p.alive = false, now
 	p.sent, p.heard = time.Time{}, time.Time{}
 	notify(p.again)
 }
@@ -115,7 +113,7 @@ func (p *Publisher) inTime(sent, now time.Time) {
 	if now.Sub(sent) >= p.limit(p.stores()) {
 		return
 	}
-	p.alive, p.trusted = now, false
+	p.alive = now
 	p.stalled = false
 	if p.told {
 		p.told = false
