@@ -79,10 +79,10 @@ func demo(ctx context.Context, out io.Writer, stateDir string) (err error) {
 			})
 		},
 	}
-	err = supervisor.Run(running, conf, options)
+	_, err = supervisor.Run(running, conf, options)
 	if errors.Is(err, syscall.EADDRINUSE) { // by another demo, or a broker: any other port is as good
 		conf.Broker.Listen = "127.0.0.1:0"
-		err = supervisor.Run(running, conf, options)
+		_, err = supervisor.Run(running, conf, options)
 	}
 	stop()
 	return errors.Join(err, group.Wait())

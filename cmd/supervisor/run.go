@@ -16,7 +16,17 @@ func runCommand(p *places) *cobra.Command {
 			}
 			log, setLevel, closeLog := openLog(conf.Log)
 			defer closeLog()
-			return supervisor.Run(c.Context(), conf, supervisor.Options{StateDir: p.stateDirOf(conf), Version: version, Log: log, SetLevel: setLevel})
+			upgrade, err := supervisor.Run(c.Context(), conf, supervisor.Options{
+				StateDir: p.stateDirOf(conf), Version: version, Log: log, SetLevel: setLevel, Check: []string{"check", "--config", conf.Path},
+			})
+			if upgrade == nil {
+				return err
+			}
+			if err != nil {
+				log.Error("not everything was stopped before the upgrade", "error", err)
+			}
+			closeLog()
+			return upgrade.Exec()
 		},
 	}
 }

@@ -55,6 +55,9 @@ func (s Subjects) Worker(name, action string) string {
 // Reload is the request subject by which the supervisor takes its config over anew.
 func (s Subjects) Reload() string { return s.Root + "." + Supervisor + ".reload" }
 
+// Upgrade is the request subject by which the supervisor ends for the program that now stands where its own stood.
+func (s Subjects) Upgrade() string { return s.Root + "." + Supervisor + ".upgrade" }
+
 // WorkerLog is where the supervisor publishes what a worker prints, line by line.
 func (s Subjects) WorkerLog(name string) string { return s.Root + "." + Supervisor + ".log." + name }
 
@@ -72,7 +75,7 @@ func (s Subjects) WatchedOf(port string) []string {
 // Unwatched lists, with wildcards, all subjects below the root that nobody may follow: what is asked for, with the tokens and
 // reply subjects in it, and what passes between the gateway's own processes.
 func (s Subjects) Unwatched() []string {
-	list := []string{s.Tx("*"), s.Request("*"), s.Lease("*"), s.Leased("*"), s.Control("*"), s.Status(), s.Worker("*", "*"), s.Reload()}
+	list := []string{s.Tx("*"), s.Request("*"), s.Lease("*"), s.Leased("*"), s.Control("*"), s.Status(), s.Worker("*", "*"), s.Reload(), s.Upgrade()}
 	for _, first := range s.Watched() {
 		list = append(list, s.Again(first))
 	}

@@ -63,9 +63,6 @@ type Spec struct {
 	// reader CONTROL, where it forwards to. Empty if the worker has no business there.
 	Second Credentials `json:"second"`
 
-	// Lasting says that the session goes on after the worker was asked to stop, with another supervisor.
-	Lasting bool `json:"lasting,omitempty"`
-
 	// NotBefore is when the device takes frames: it may start with its port. The writer holds them till then.
 	NotBefore time.Time `json:"not_before,omitzero"`
 

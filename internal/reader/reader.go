@@ -205,7 +205,7 @@ func (r *reader) receive(ctx context.Context) error {
 		switch {
 		case errors.Is(err, serialio.ErrIdle):
 			end = frame.Silence
-		case errors.Is(err, serialio.ErrInterrupted) && r.Spec.Lasting:
+		case errors.Is(err, serialio.ErrInterrupted) && r.Ring.Lasting():
 			return nil // the next reader goes on in the middle of a frame
 		case err != nil:
 			end = frame.Closed

@@ -58,6 +58,18 @@ func (r *Ring) NoteStore(ok bool) {
 // Stores says whether the broker's store is known to store.
 func (r *Ring) Stores() bool { return Now() < time.Duration(r.h.supervisor.stores.Load()) }
 
+// SetLasting is the supervisor's word on whether the session goes on when the reader is asked to end, with another supervisor.
+func (r *Ring) SetLasting(lasting bool) {
+	word := uint64(0)
+	if lasting {
+		word = 1
+	}
+	r.h.supervisor.lasting.Store(word)
+}
+
+// Lasting is what SetLasting has said.
+func (r *Ring) Lasting() bool { return r.h.supervisor.lasting.Load() != 0 }
+
 // Written says whether a frame of the queue that the memory knows was written.
 func (r *Ring) Written(seq uint64) bool {
 	for i := range r.notes {

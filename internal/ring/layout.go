@@ -65,7 +65,8 @@ type supervisorWords struct {
 	rxBytes  atomic.Uint64 // received in earlier sessions
 	rxFrames atomic.Uint64
 	stores   atomic.Uint64 // until when, on the clock of Now, the broker's store is known to store
-	_        [5]uint64
+	lasting  atomic.Uint64 // 1: the session goes on when the reader is asked to end
+	_        [4]uint64
 }
 
 // readerWords are written by the reader, or between sessions by the supervisor.

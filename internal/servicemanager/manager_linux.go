@@ -1,5 +1,5 @@
-// Package servicemanager stands in for systemd's descriptor store, for tests: it keeps what a supervisor sends it by
-// internal/fdstore, and starts the next one with it.
+// Package servicemanager stands in for systemd, for tests: it hears what a supervisor tells it by internal/systemd, keeps
+// the descriptors that it is sent, and starts the next one with them.
 package servicemanager
 
 import (
@@ -11,9 +11,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// Watchdog is within what time it wants to hear from a supervisor.
+const Watchdog = time.Second
 
 // Manager keeps descriptors until Close.
 type Manager struct {
@@ -23,6 +27,7 @@ type Manager struct {
 
 	mu       sync.Mutex // guards all below
 	kept     []descriptor
+	said     []string
 	problems []error
 }
 
@@ -76,6 +81,9 @@ func (m *Manager) take(text string, rights []byte) {
 		m.drop(func(d descriptor) bool { return d.name == name })
 		return
 	}
+	if !strings.HasPrefix(text, "FDSTORE=1") {
+		m.said = append(m.said, text)
+	}
 	messages, err := unix.ParseSocketControlMessage(rights)
 	if err != nil {
 		m.problems = append(m.problems, fmt.Errorf("message %q: %w", text, err))
@@ -125,7 +133,7 @@ func (m *Manager) Command(cmd *exec.Cmd) (*exec.Cmd, error) {
 	// A shell puts its own pid into LISTEN_PID, which it keeps over exec.
 	script := `export LISTEN_PID=$$; exec "$@"`
 	out := exec.Command("sh", append([]string{"-c", script, "sh"}, cmd.Args...)...)
-	out.Env = append(cmd.Environ(), "NOTIFY_SOCKET="+m.socket, "FDSTORE=1024")
+	out.Env = append(cmd.Environ(), "NOTIFY_SOCKET="+m.socket, "FDSTORE=1024", fmt.Sprintf("WATCHDOG_USEC=%d", Watchdog.Microseconds()))
 	if len(files) > 0 {
 		out.Env = append(out.Env, fmt.Sprintf("LISTEN_FDS=%d", len(files)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
 		out.ExtraFiles = files
@@ -138,6 +146,13 @@ func hungUp(d descriptor) bool {
 	fds := []unix.PollFd{{Fd: int32(d.fd)}}
 	_, err := unix.Poll(fds, 0)
 	return err == nil && fds[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
+}
+
+// Said lists what it was told, beside what it keeps, oldest first.
+func (m *Manager) Said() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.said)
 }
 
 // Names lists the names of what is kept.

@@ -49,6 +49,9 @@ func (s *Supervisor) serveControl(service micro.Service, g *gateway) error {
 	if err := s.serveWorkers(service, g.workers); err != nil {
 		return err
 	}
+	if err := serveOn(service, "upgrade", s.subjects.Upgrade(), s.answerUpgrade); err != nil {
+		return err
+	}
 	return serveOn(service, "reload", s.subjects.Reload(), s.answerReload)
 }
 

@@ -85,7 +85,9 @@ func (s *Supervisor) preparePort(c config.Port, ports []config.Port, memory *mem
 	s.board.addPort(ipc.PortStatus{
 		Name: c.Name, Device: p.deviceName(), State: ipc.Closed, Line: c.Settings.Line.String(), Framing: framing,
 	}, s.started)
+	memory.ring.SetLasting(s.handover.lasting())
 	p.inherited, p.inheritedSession = s.handover.device(c, memory)
+	p.left = p.inherited
 	p.lasting.Store(p.inherited != nil)
 	p.lease.resume()
 	return p, nil

@@ -7,22 +7,24 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/serialvisor/serialvisor/internal/config"
-	"github.com/serialvisor/serialvisor/internal/fdstore"
 	"github.com/serialvisor/serialvisor/internal/ring"
 	"github.com/serialvisor/serialvisor/internal/serialio"
+	"github.com/serialvisor/serialvisor/internal/systemd"
 )
 
-// handover passes ports on from one supervisor to the next, by way of the service manager: the descriptors of the device,
-// of the port's memory and of its pipes. The next one goes on with the same session, and the device notices nothing. Without a
-// service manager that keeps descriptors it does nothing.
+// handover passes ports on from one supervisor to the next: the descriptors of the device, of the port's memory and of its
+// pipes. The next one goes on with the same session, and the device notices nothing. A supervisor that is killed or restarted
+// leaves them with the service manager, if that keeps descriptors; one that is upgraded passes them on itself.
 type handover struct {
-	store  *fdstore.Store
-	passed map[string][]int // what the supervisor before has left, by name
-	log    *slog.Logger
+	manager   *systemd.Manager
+	passed    map[string][]int // what the supervisor before has left, by name
+	upgrading atomic.Bool      // this one ends in favour of another
+	log       *slog.Logger
 }
 
 // The names of a port's descriptors begin with its own. Each has one of its own, as the order of several with one name is
@@ -33,15 +35,15 @@ var (
 )
 
 func newHandover(log *slog.Logger) *handover {
-	store, passed, err := fdstore.FromEnviron()
+	manager, passed, err := systemd.FromEnviron()
 	if err != nil {
-		log.Warn("devices will be closed when the supervisor restarts", "error", err)
+		log.Warn("devices may be closed when the supervisor restarts", "error", err)
 	}
-	return &handover{store, passed, log}
+	return &handover{manager: manager, passed: passed, log: log}
 }
 
 // lasting says whether sessions outlive the supervisor.
-func (h *handover) lasting() bool { return h.store != nil }
+func (h *handover) lasting() bool { return h.manager.Keeps() || h.upgrading.Load() }
 
 // take takes over a port's descriptors of some names, if all are there, and forgets them.
 func (h *handover) take(port string, names []string) []int {
@@ -61,7 +63,7 @@ func (h *handover) take(port string, names []string) []int {
 func (h *handover) keep(port string, names []string, fds ...int) {
 	h.drop(port, names)
 	for i, name := range names {
-		if err := h.store.Keep(port+name, fds[i]); err != nil {
+		if err := h.manager.Keep(port+name, fds[i]); err != nil {
 			h.log.Warn("a device will be opened anew when the supervisor restarts", "port", port, "error", err)
 			return
 		}
@@ -71,7 +73,7 @@ func (h *handover) keep(port string, names []string, fds ...int) {
 // drop has the service manager forget descriptors of a port.
 func (h *handover) drop(port string, names []string) {
 	for _, name := range names {
-		if err := h.store.Drop(port + name); err != nil {
+		if err := h.manager.Drop(port + name); err != nil {
 			h.log.Warn("the service manager holds a device that is closed", "port", port, "error", err)
 			return
 		}
@@ -157,9 +159,6 @@ func (h *handover) device(c config.Port, m *memory) (device *serialio.Port, sess
 
 // opened leaves an open device with the service manager.
 func (h *handover) opened(c config.Port, m *memory, device *serialio.Port, session string) error {
-	if !h.lasting() {
-		return nil
-	}
 	text, err := json.Marshal(note{session, fingerprint(c), device.Handover()})
 	if err != nil {
 		return err
@@ -173,8 +172,4 @@ func (h *handover) opened(c config.Port, m *memory, device *serialio.Port, sessi
 }
 
 // closed takes it back.
-func (h *handover) closed(c config.Port) {
-	if h.lasting() {
-		h.drop(c.Name, deviceNames)
-	}
-}
+func (h *handover) closed(c config.Port) { h.drop(c.Name, deviceNames) }

@@ -42,6 +42,7 @@ type port struct {
 	log        *slog.Logger
 
 	handover         *handover
+	left             *serialio.Port // the device of a session that outlasts this supervisor
 	inherited        *serialio.Port // open when the supervisor started; nil: none, or it is in use
 	inheritedSession string
 
@@ -132,7 +133,7 @@ func (p *port) Run(ctx context.Context) error {
 // openOrGoOn opens the device and begins a session, or goes on with the one of the supervisor before.
 func (p *port) openOrGoOn(ctx context.Context) (*serialio.Port, string, error) {
 	if device := p.inherited; device != nil {
-		p.inherited = nil
+		p.inherited, p.left = nil, nil
 		p.device = device.Handover().Device
 		return device, p.inheritedSession, nil
 	}

@@ -19,19 +19,24 @@ import (
 
 	"github.com/serialvisor/serialvisor/internal/config"
 	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/internal/systemd"
 )
 
-// followSignals reloads the config at each SIGHUP, until ctx ends.
+// followSignals reloads the config at each SIGHUP and upgrades at SIGUSR2, until ctx ends.
 func (s *Supervisor) followSignals(ctx context.Context) error {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR2)
+	defer signal.Stop(signals)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-hangups:
-			if _, err := s.reload(false); err != nil {
+		case signal := <-signals:
+			if signal == syscall.SIGUSR2 {
+				if err := s.upgrade(); err != nil {
+					s.log.Error("there was no upgrade, and all is as before", "error", err)
+				}
+			} else if _, err := s.reload(false); err != nil {
 				s.log.Error("the config was not reloaded, and all is as before", "error", err)
 			}
 		}
@@ -75,6 +80,8 @@ func (s *Supervisor) reload(dry bool) (*ipc.ReloadReply, error) {
 	if dry {
 		return d.reply(), nil
 	}
+	s.notify(systemd.Reloading()...)
+	defer s.notify("READY=1")
 	if err := s.change(old, next, d); err != nil {
 		return nil, err
 	}

@@ -89,7 +89,8 @@ func (p *port) session(ctx context.Context, device *serialio.Port, id string) {
 	stop()
 	_ = group.Wait()
 	if p.handover.lasting() {
-		return // the next supervisor goes on with it
+		p.left = device // the next supervisor goes on with it
+		return
 	}
 	p.lasting.Store(false)
 	p.drain(id)
@@ -176,7 +177,7 @@ func (p *port) launchReader(session string, lend lender) (*run, error) {
 		forward = append(forward, target)
 	}
 	grants := p.broker.ReaderGrants(p.config.Name, forward)
-	spec := ipc.Spec{Session: session, Forward: forward, Lasting: p.handover.lasting()}
+	spec := ipc.Spec{Session: session, Forward: forward}
 	return p.launch(readerOf(p.config.Name), p.programs.reader, grants, spec, p.config.Framing, p.memory.rx, lend)
 }
 

@@ -33,6 +33,8 @@ type Options struct {
 	Log      *slog.Logger
 	// SetLevel, if set, changes what is logged.
 	SetLevel func(slog.Level)
+	// Check are the arguments with which a program that is to take over checks the config; nil: none takes over.
+	Check []string
 	// Ready, if set, is called once when the broker answers and the ports are being opened.
 	Ready func(broker ipc.BrokerStatus)
 }
@@ -63,10 +65,11 @@ type Supervisor struct {
 
 	portsRun, workersRun sync.WaitGroup // of what runs of ports and workers
 
-	reloading sync.Mutex      // held while ports and workers are replaced; guards all below
-	life      context.Context // of workers
-	portsLife context.Context // of ports, which is longer
-	helping   context.Context // of what workers need still when they end; nil: not yet
+	stop      context.CancelFunc // begins the end
+	reloading sync.Mutex         // held while ports and workers are replaced; guards all below
+	life      context.Context    // of workers
+	portsLife context.Context    // of ports, which is longer
+	helping   context.Context    // of what workers need still when they end; nil: not yet
 	ending    bool
 	serving   func() // ends the endpoints; nil: there are none
 	adopted   bool   // families of workers are seen to
@@ -76,21 +79,27 @@ type Supervisor struct {
 // gateway is what the config makes at the moment.
 func (s *Supervisor) gateway() *gateway { return s.current.Load() }
 
-// Run runs a gateway until ctx ends, then stops everything in order. It must be called on the main goroutine, locked to
+// Run runs a gateway until ctx ends, then stops everything in order. If it was stopped for another program to take over it
+// returns what that needs, beside an error if not everything could be stopped. It must be called on the main goroutine, locked to
 // the main thread: workers are started from there, and would die with any other thread.
-func Run(ctx context.Context, c *config.Config, options Options) error {
+func Run(ctx context.Context, c *config.Config, options Options) (*Upgrade, error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	s := &Supervisor{
 		options: options, log: options.Log, subjects: ipc.Subjects{Root: c.SubjectRoot}, started: time.Now(),
-		board: &board{}, spawner: process.NewSpawner(), devices: make(chan struct{}, 1),
+		board: &board{}, spawner: process.NewSpawner(), devices: make(chan struct{}, 1), stop: stop,
 	}
 	leaveProcessors()
-	var err error
-	if s.programs, err = findPrograms(); err != nil {
-		return err
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find the folder of the supervisor: %w", err)
+	}
+	if s.programs, err = findPrograms(self); err != nil {
+		return nil, err
 	}
 	folder, err := openFolder(options.StateDir)
 	if err != nil {
-		return orFull(options.StateDir, err)
+		return nil, orFull(options.StateDir, err)
 	}
 	spawning, stopSpawning := context.WithCancel(context.Background())
 	s.late, s.beLate = context.WithCancel(context.Background())
@@ -103,17 +112,17 @@ func Run(ctx context.Context, c *config.Config, options Options) error {
 		ended <- s.run(ctx, c)
 	}()
 	if err := s.spawner.Run(spawning); err != nil {
-		return errors.Join(err, <-ended)
+		return nil, errors.Join(err, <-ended)
 	}
 	select {
 	case err := <-ended:
-		return withRemedy(orFull(folder.path, err))
+		return s.leave(), withRemedy(orFull(folder.path, err))
 	default:
 	}
 	if state, problem := s.broker.Store(); state != ipc.StoreOK {
-		return fmt.Errorf("not all could be closed within %s: %s", stopLimit, problem)
+		return s.leave(), fmt.Errorf("not all could be closed within %s: %s", stopLimit, problem)
 	}
-	return fmt.Errorf("not all could be closed within %s: the disk under %s, or the driver of a device, does not answer", stopLimit, options.StateDir)
+	return s.leave(), fmt.Errorf("not all could be closed within %s: the disk under %s, or the driver of a device, does not answer", stopLimit, options.StateDir)
 }
 
 // withRemedy says what the user can do about an error that can come up anywhere.
@@ -142,6 +151,7 @@ func leaveProcessors() {
 // run starts what there is in order, and stops it in the reverse order: workers of the user's own, ports with theirs, endpoints,
 // broker.
 func (s *Supervisor) run(ctx context.Context, c *config.Config) (err error) {
+	s.handover = newHandover(s.log)
 	if s.hangups, err = serialio.NewHangupWatcher(); err != nil {
 		return err
 	}
@@ -159,7 +169,6 @@ func (s *Supervisor) run(ctx context.Context, c *config.Config) (err error) {
 		return err
 	}
 	defer s.broker.Shutdown()
-	s.handover = newHandover(s.log)
 	s.queues = &queues{broker: s.broker}
 	s.expiry = newExpiry(ctx, s.broker, s.folder, func(name string) *port { return s.gateway().port(name) }, s.log)
 	if s.family, err = s.folder.newFamily(); err != nil {
@@ -227,6 +236,7 @@ func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
 	group.Go(func() error { return s.watchLosses(running) })
 	group.Go(func() error { return s.expiry.Run(running) })
 	group.Go(func() error { return s.followSignals(running) })
+	group.Go(func() error { return s.tellManager(running) })
 	if s.metrics != nil {
 		group.Go(func() error { return s.metrics.Run(running, s) })
 	}
@@ -238,6 +248,9 @@ func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
 	s.reloading.Lock()
 	s.ending = true
 	s.reloading.Unlock()
+	if !s.handover.upgrading.Load() {
+		s.notify("STOPPING=1")
+	}
 	if ctx.Err() == nil {
 		for _, c := range s.gateway().workers {
 			c.unit.halt()
@@ -353,12 +366,9 @@ func (s *Supervisor) brokerOptions(c *config.Config) broker.Options {
 type programs struct{ self, reader, writer string }
 
 // findPrograms finds the worker programs, which lie beside the supervisor.
-func findPrograms() (programs, error) {
-	self, err := os.Executable()
+func findPrograms(self string) (programs, error) {
+	self, err := filepath.EvalSymlinks(self)
 	if err != nil {
-		return programs{}, fmt.Errorf("find the folder of the supervisor: %w", err)
-	}
-	if self, err = filepath.EvalSymlinks(self); err != nil {
 		return programs{}, fmt.Errorf("find the folder of the supervisor: %w", err)
 	}
 	p := programs{self, filepath.Join(filepath.Dir(self), "reader"), filepath.Join(filepath.Dir(self), "writer")}

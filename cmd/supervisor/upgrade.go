@@ -1,0 +1,42 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/serialvisor/serialvisor/internal/client"
+	"github.com/serialvisor/serialvisor/internal/ipc"
+)
+
+func upgradeCommand(p *places) *cobra.Command {
+	return &cobra.Command{
+		Use: "upgrade", Short: "Have the programs that were installed meanwhile take over from those that run", Args: noArgs,
+		Long: "Has the program that now stands where the running supervisor's stood take over from it, as SIGUSR2 does: in the same process, with\n" +
+			"all devices open. Readers, writers and workers are started anew. No byte is lost or doubled. The new program checks the config\n" +
+			"before; if it finds a mistake, or does not run, all is as before. It returns when the new one answers.",
+		RunE: func(c *cobra.Command, _ []string) error {
+			running, err := client.Connect(p.running(), ipc.RoleAdmin)
+			if err != nil {
+				return err
+			}
+			_, before, err := running.StatusJSON(c.Context())
+			if err == nil {
+				err = running.Upgrade(c.Context())
+			}
+			running.Close()
+			if err != nil {
+				return err
+			}
+			begun := time.Now()
+			after, err := client.AwaitOther(c.Context(), p.running(), before)
+			if err != nil {
+				return fmt.Errorf("the upgrade has begun, and the new supervisor does not answer: %w", err)
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "version %s, before %s: pid %d, answers again after %s\n",
+				after.Version, before.Version, after.PID, time.Since(begun).Round(time.Millisecond))
+			return err
+		},
+	}
+}

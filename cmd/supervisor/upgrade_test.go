@@ -1,0 +1,260 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/internal/servicemanager"
+	"github.com/serialvisor/serialvisor/internal/simulator"
+)
+
+// install puts copies of the gateway's programs into a folder of their own, as an upgrade does: under their names at once.
+func (g *gateway) install(t *testing.T) {
+	t.Helper()
+	folder := filepath.Join(g.dir, "bin")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"supervisor", "reader", "writer"} {
+		copyProgram(t, filepath.Join(programs, name), filepath.Join(folder, name))
+	}
+	g.programs = folder
+}
+
+func copyProgram(t *testing.T, from, to string) {
+	t.Helper()
+	program, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to+".new", program, 0o755)
+	}
+	if err == nil {
+		err = os.Rename(to+".new", to)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The supervisor is upgraded under traffic, time and again: the process stays, the device is never opened again, no line or frame is
+// lost or doubled, and a worker of the user's own is there again.
+func TestUpgradeUnderTraffic(t *testing.T) {
+	for _, managed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("managed %t", managed), func(t *testing.T) {
+			device, err := simulator.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = device.Close() })
+			g := newGateway(t, device.Path())
+			g.install(t)
+			g.write(t, fmt.Sprintf("name: test\nbroker: {listen: 127.0.0.1:0}\nports: {gps: {device: %s}, gone: {device: %s}}\n"+
+				"workers: {cat: {command: [cat], stdio: true, ports: [gps], role: tap}}\n", device.Path(), filepath.Join(g.dir, "gone")))
+			g.device = device
+			if managed {
+				g.manager = startManager(t)
+			}
+			g.run(t)
+			first, err := g.status()
+			if err != nil {
+				t.Fatal(err)
+			}
+			stop := g.sayLines(5)
+			heard := g.hearUntil("the end\n")
+			var want strings.Builder
+			frames := 0
+			for round := range 10 {
+				nc := g.connect(t, "send")
+				for range 50 {
+					frame := fmt.Sprintf("frame %d %s\n", frames, strings.Repeat("x", frames*37%3000))
+					if _, err := nc.Request("serial.gps.tx", []byte(frame), patience); err != nil {
+						t.Fatal(err)
+					}
+					want.WriteString(frame)
+					frames++
+				}
+				nc.Close()
+				g.install(t)
+				if round%2 == 0 {
+					t.Logf("%s", g.mustRun(t, nil, "upgrade"))
+				} else {
+					g.signalUpgrade(t)
+				}
+				g.await(t, "the port is open", func(p portNumbers) bool { return p.State == ipc.Open })
+			}
+			last, err := g.status()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first.PID != last.PID || first.Ports[0].Session != last.Ports[0].Session {
+				t.Errorf("process %d with session %s has become %d with %s\n%s", first.PID, first.Ports[0].Session, last.PID, last.Ports[0].Session, g.errors)
+			}
+			count := stop()
+			g.mustRun(t, nil, "send", "gps", "the end")
+			want.WriteString("the end\n")
+			select {
+			case got := <-heard:
+				if string(got) != want.String() {
+					t.Errorf("the device has got %d bytes that are not the %d sent; they differ from %.60q on", len(got), want.Len(), firstDifference(got, []byte(want.String())))
+				}
+			case <-time.After(patience):
+				t.Fatal("the last frame does not come")
+			}
+			g.awaitLines(t, count)
+			waitUntil(t, "the worker runs", func() bool {
+				return g.worker(t, "cat").State == ipc.WorkerRunning
+			})
+			if !managed {
+				return
+			}
+			said := g.manager.Said()
+			if n := countPrefix(said, "RELOADING=1"); n != 10 || countPrefix(said, "READY=1") != 11 || countPrefix(said, "STOPPING=1") != 0 {
+				t.Errorf("10 upgrades were announced %d times: %q", n, said)
+			}
+		})
+	}
+}
+
+// signalUpgrade upgrades by SIGUSR2, and waits for the new supervisor.
+func (g *gateway) signalUpgrade(t *testing.T) {
+	t.Helper()
+	before, err := g.status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.process.Signal(syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "the new supervisor answers", func() bool {
+		s, err := g.status()
+		return err == nil && s.UptimeSeconds < before.UptimeSeconds
+	})
+}
+
+// countPrefix says how many texts begin with another.
+func countPrefix(texts []string, prefix string) (n int) {
+	for _, text := range texts {
+		if strings.HasPrefix(text, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+// An upgrade that would not work changes nothing.
+func TestUpgradeIsRefused(t *testing.T) {
+	device, err := simulator.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = device.Close() })
+	g := newGateway(t, device.Path())
+	g.device = device
+	g.install(t)
+	g.run(t)
+	config, err := os.ReadFile(filepath.Join(g.dir, "c.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		what  string
+		spoil func()
+		want  string
+	}{
+		{"a config with a mistake", func() { g.write(t, "ports: {gps: {baud: fast}}\n") }, "c.yaml:1:"},
+		{"a program that does not run", func() { g.replace(t, "supervisor", "#!/bin/sh\necho no such library >&2; exit 127\n") }, "no such library"},
+		{"a program that is none", func() { g.replace(t, "supervisor", "nothing") }, "exec format error"},
+		{"a program that is missing", func() { g.remove(t, "reader") }, "reader is missing"},
+	} {
+		c.spoil()
+		cmd := g.supervisor("upgrade")
+		cmd.Path = filepath.Join(programs, "supervisor")
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), c.want) {
+			t.Errorf("%s: %v: %s; want an error that says %q", c.what, err, out, c.want)
+		}
+		g.install(t)
+		g.write(t, string(config))
+		if s, err := g.status(); err != nil || s.Ports[0].State != ipc.Open {
+			t.Fatalf("%s: then the gateway is not as before: %+v, %v", c.what, s.Ports, err)
+		}
+	}
+	g.mustRun(t, nil, "upgrade")
+}
+
+func (g *gateway) replace(t *testing.T, name, text string) {
+	t.Helper()
+	g.remove(t, name)
+	if err := os.WriteFile(filepath.Join(g.programs, name), []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (g *gateway) remove(t *testing.T, name string) {
+	t.Helper()
+	if err := os.Remove(filepath.Join(g.programs, name)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The service manager is told when the supervisor is ready, how its ports are, that it is alive, and that it stops.
+func TestServiceManagerIsTold(t *testing.T) {
+	device, err := simulator.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = device.Close() })
+	g := newGateway(t, device.Path())
+	g.device, g.manager = device, startManager(t)
+	g.run(t)
+	said := func(want string) func() bool {
+		return func() bool {
+			return slices.ContainsFunc(g.manager.Said(), func(text string) bool { return strings.HasPrefix(text, want) })
+		}
+	}
+	waitUntil(t, "it is ready", said("READY=1"))
+	waitUntil(t, "the port is told of", said("STATUS=1 of 1 ports open, 2 workers running"))
+	waitUntil(t, "it is alive", said("WATCHDOG=1"))
+	g.mustRun(t, nil, "reload")
+	waitUntil(t, "a reload is told of", said("RELOADING=1\nMONOTONIC_USEC="))
+	_ = device.Close()
+	waitUntil(t, "the port is told of", said("STATUS=0 of 1 ports open"))
+	if err := g.process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-g.ended
+	waitUntil(t, "the stop is told of", said("STOPPING=1"))
+}
+
+// One that hangs says nothing more, and so is replaced.
+func TestServiceManagerHearsNoWatchdog(t *testing.T) {
+	device, err := simulator.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = device.Close() })
+	g := newGateway(t, device.Path())
+	g.device, g.manager = device, startManager(t)
+	g.run(t)
+	alive := func() int { return countPrefix(g.manager.Said(), "WATCHDOG=1") }
+	waitUntil(t, "it is alive", func() bool { return alive() > 0 })
+	if err := g.process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = g.process.Signal(syscall.SIGCONT) }()
+	before := alive()
+	<-time.After(2 * servicemanager.Watchdog)
+	if n := alive(); n > before+1 {
+		t.Errorf("a supervisor that hangs has said %d times that it is alive", n-before)
+	}
+	if err := g.process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "it is alive again", func() bool { return alive() > before+1 })
+}

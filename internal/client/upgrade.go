@@ -1,0 +1,54 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/serialvisor/serialvisor/internal/ipc"
+)
+
+// upgradeAnswerLimit is how long a supervisor may take to find out whether it can be upgraded.
+const upgradeAnswerLimit = time.Minute
+
+// Upgrade has the supervisor end for the program that now stands where its own stood. When it returns that has begun.
+func (c *Client) Upgrade(ctx context.Context) error {
+	err := c.ask(ctx, "upgrade", upgradeAnswerLimit, nats.NewMsg(c.Subjects.Upgrade()), nil, &struct{}{})
+	var refusal *refusedError
+	switch {
+	case nobodyAnswers(err):
+		return fmt.Errorf("no supervisor that can be upgraded answers below %q at %s", c.Subjects.Root, c.url)
+	case errors.As(err, &refusal):
+		return errors.New(refusal.lines)
+	}
+	return err
+}
+
+// AwaitOther waits until another supervisor than the one with some status answers at a place, and returns what that says.
+func AwaitOther(ctx context.Context, place Place, before ipc.Status) (after ipc.Status, err error) {
+	asked := time.Now()
+	for {
+		after, err = statusAt(ctx, place)
+		if err == nil && after.UptimeSeconds < before.UptimeSeconds+time.Since(asked).Seconds()/2 {
+			return after, nil
+		}
+		select {
+		case <-ctx.Done():
+			return after, errors.Join(ctx.Err(), err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func statusAt(ctx context.Context, place Place) (s ipc.Status, err error) {
+	c, err := Connect(place, ipc.RoleAdmin)
+	if err != nil {
+		return s, err
+	}
+	defer c.Close()
+	_, s, err = c.StatusJSON(ctx)
+	return s, err
+}
