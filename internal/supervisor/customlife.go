@@ -231,7 +231,7 @@ func (l *life) halt() {
 }
 
 // lastWords is how long may take what a process has printed last: lines that go to a queue wait for it.
-const lastWords = 2 * time.Second
+const lastWords = 5 * time.Second
 
 // end frees what belonged to the process, which is dead, and words how it ended.
 func (l *life) end() string {

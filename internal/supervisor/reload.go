@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"os/signal"
 	"reflect"
 	"slices"
 	"strconv"
@@ -24,14 +22,11 @@ import (
 
 // followSignals reloads the config at each SIGHUP and upgrades at SIGUSR2, until ctx ends.
 func (s *Supervisor) followSignals(ctx context.Context) error {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR2)
-	defer signal.Stop(signals)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case signal := <-signals:
+		case signal := <-s.signals:
 			if signal == syscall.SIGUSR2 {
 				if err := s.upgrade(); err != nil {
 					s.log.Error("there was no upgrade, and all is as before", "error", err)

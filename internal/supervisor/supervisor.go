@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -57,7 +58,8 @@ type Supervisor struct {
 	metrics  *telemetry.Server         // nil: none
 	round    atomic.Pointer[time.Time] // when watchLosses came round last
 	current  atomic.Pointer[gateway]
-	devices  chan struct{} // holds a value when other devices are to be watched
+	signals  chan os.Signal // for followSignals
+	devices  chan struct{}  // holds a value when other devices are to be watched
 	folder   *folder
 	late     context.Context // ends when a stop has no time left for more
 	beLate   func()          // ends late
@@ -89,6 +91,10 @@ func Run(ctx context.Context, c *config.Config, options Options) (*Upgrade, erro
 		options: options, log: options.Log, subjects: ipc.Subjects{Root: c.SubjectRoot}, started: time.Now(),
 		board: &board{}, spawner: process.NewSpawner(), devices: make(chan struct{}, 1), stop: stop,
 	}
+	// From now on, so that none is missed before followSignals runs: after an upgrade they are ignored till then.
+	s.signals = make(chan os.Signal, 1)
+	signal.Notify(s.signals, syscall.SIGHUP, syscall.SIGUSR2)
+	defer signal.Stop(s.signals)
 	leaveProcessors()
 	self, err := os.Executable()
 	if err != nil {
