@@ -20,8 +20,9 @@ import (
 const (
 	plugRounds   = 20
 	missingLimit = 50 * time.Millisecond
-	// A UART on real hardware is held to 150 ms, see scripts/bench -only ports; to start two workers takes an emulator longer.
-	openLimit  = 250 * time.Millisecond
+	// A UART on real hardware is held to 150 ms, see scripts/bench -only ports; to start two workers takes an emulator longer:
+	// 145 to 316 ms at the median, as fast as the machine under it is on the day.
+	openLimit  = 500 * time.Millisecond
 	awayFrames = 100
 	awayRounds = 3
 )
