@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
@@ -39,9 +38,7 @@ func TestManyDeafSubscribers(t *testing.T) {
 	for range subscribers {
 		g.deafSubscriber(t)
 	}
-	waitUntil(t, "all are cut off", func() bool {
-		return strings.Count(g.errors.String(), "a client that does not keep up is cut off") == subscribers
-	})
+	waitUntil(t, "all are cut off", func() bool { return g.cutOff() == subscribers })
 	after := peakMemory(t, g.process.Pid)
 	t.Logf("the supervisor took %d MiB at most without, and %d MiB with %d subscribers that do not read", before, after, subscribers)
 	if after-before > deafMemory {

@@ -42,14 +42,22 @@ func startGateway(t *testing.T, settings ...string) *gateway {
 // startGatewayFrom starts one whose programs are in another folder.
 func startGatewayFrom(t *testing.T, programs string, settings ...string) *gateway {
 	t.Helper()
+	g := newOpenGateway(t, settings...)
+	g.programs = programs
+	g.run(t)
+	return g
+}
+
+// newOpenGateway is one that does not run yet, with its port on a device that the test plays.
+func newOpenGateway(t *testing.T, settings ...string) *gateway {
+	t.Helper()
 	device, err := simulator.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = device.Close() })
 	g := newGateway(t, device.Path(), settings...)
-	g.device, g.programs = device, programs
-	g.run(t)
+	g.device = device
 	return g
 }
 

@@ -11,7 +11,6 @@ import (
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
 	"github.com/serialvisor/serialvisor/internal/servicemanager"
-	"github.com/serialvisor/serialvisor/internal/simulator"
 )
 
 func startManager(t *testing.T) *servicemanager.Manager {
@@ -28,26 +27,48 @@ func startManager(t *testing.T) *servicemanager.Manager {
 	return m
 }
 
+// sendNumbered queues frames of all lengths, and appends them to what is wanted.
+func (g *gateway) sendNumbered(t *testing.T, first, count int, want *strings.Builder) {
+	t.Helper()
+	nc := g.connect(t, "send")
+	defer nc.Close()
+	for n := first; n < first+count; n++ {
+		frame := fmt.Sprintf("frame %d %s\n", n, strings.Repeat("x", n*37%3000))
+		if _, err := nc.Request("serial.gps.tx", []byte(frame), patience); err != nil {
+			t.Fatal(err)
+		}
+		want.WriteString(frame)
+	}
+}
+
+// wantHeard wants the device to have got some text in time.
+func wantHeard(t *testing.T, heard <-chan []byte, want string, limit time.Duration) {
+	t.Helper()
+	select {
+	case got := <-heard:
+		if string(got) != want {
+			t.Errorf("the device has got %d bytes that are not the %d sent; they differ from %.60q on", len(got), len(want), firstDifference(got, []byte(want)))
+		}
+	case <-time.After(limit):
+		t.Fatal("the last frame does not come")
+	}
+}
+
 // The supervisor is killed and stopped under traffic, time and again, and started again with what the service manager has
 // kept: the device is never opened again, and no line or frame is lost or doubled, also when the config has moved the queue.
 func TestSupervisorHandsOver(t *testing.T) {
 	m := startManager(t)
-	device, err := simulator.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = device.Close() })
-	g := newGateway(t, device.Path())
+	g := newOpenGateway(t)
 	// The queue moves each time from the stream that it shares with the others to one of its own, or back.
 	config := func(most int) {
-		text := fmt.Sprintf("name: test\nbroker: {listen: 127.0.0.1:0}\nports:\n  gps: {device: %s, queue: {max_messages: %d}}\n", device.Path(), most)
+		text := fmt.Sprintf("name: test\nbroker: {listen: 127.0.0.1:0}\nports:\n  gps: {device: %s, queue: {max_messages: %d}}\n", g.device.Path(), most)
 		for _, name := range []string{"away", "gone"} {
 			text += fmt.Sprintf("  %s: {device: %s, queue: {max_messages: 1000000}}\n", name, filepath.Join(g.dir, name))
 		}
 		g.write(t, text)
 	}
 	config(1000000)
-	g.device, g.manager = device, m
+	g.manager = m
 	g.run(t)
 	first, err := g.status()
 	if err != nil {
@@ -56,19 +77,9 @@ func TestSupervisorHandsOver(t *testing.T) {
 	stop := g.sayLines(5)
 	heard := g.hearUntil("the end\n")
 	var want strings.Builder
-	frames := 0
 	rounds := max(5, kills(t)/20)
 	for round := range rounds {
-		nc := g.connect(t, "send")
-		for range 50 {
-			frame := fmt.Sprintf("frame %d %s\n", frames, strings.Repeat("x", frames*37%3000))
-			if _, err := nc.Request("serial.gps.tx", []byte(frame), patience); err != nil {
-				t.Fatal(err)
-			}
-			want.WriteString(frame)
-			frames++
-		}
-		nc.Close()
+		g.sendNumbered(t, 50*round, 50, &want)
 		signal := syscall.SIGKILL
 		if round%3 == 2 {
 			signal = syscall.SIGTERM
@@ -90,14 +101,7 @@ func TestSupervisorHandsOver(t *testing.T) {
 	count := stop()
 	g.mustRun(t, nil, "send", "gps", "the end")
 	want.WriteString("the end\n")
-	select {
-	case got := <-heard:
-		if string(got) != want.String() {
-			t.Errorf("the device has got %d bytes that are not the %d sent; they differ from %.60q on", len(got), want.Len(), firstDifference(got, []byte(want.String())))
-		}
-	case <-time.After(patience):
-		t.Fatal("the last frame does not come")
-	}
+	wantHeard(t, heard, want.String(), patience)
 	g.awaitLines(t, count)
 	g.awaitHistory(t, "file", "serial.gps.sent", want.String(), "")
 

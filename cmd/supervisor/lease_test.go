@@ -13,7 +13,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
-	"github.com/serialvisor/serialvisor/internal/simulator"
 )
 
 // askLease makes a lease request.
@@ -209,14 +208,7 @@ func TestManyFramesWaitForALease(t *testing.T) {
 	if _, code := askLease(t, nc, `{"action": "release", "token": "`+token+`"}`); code != "" {
 		t.Fatalf("release: code %s", code)
 	}
-	select {
-	case got := <-heard:
-		if text := holders.String() + want.String(); string(got) != text {
-			t.Errorf("the device has got %d bytes that are not the %d sent; they differ from %.60q on", len(got), len(text), firstDifference(got, []byte(text)))
-		}
-	case <-time.After(3 * patience):
-		t.Fatal("the last frame does not come")
-	}
+	wantHeard(t, heard, holders.String()+want.String(), 3*patience)
 	g.await(t, "nothing is left", func(p portNumbers) bool { return p.Tx.Frames == 1516 && p.Tx.Queued == 0 })
 }
 
@@ -290,26 +282,14 @@ func TestWriterKilledDuringLease(t *testing.T) {
 	}
 	g.killAgainAndAgain(t, "gps/writer", 5)
 	want := wants[0].String() + wants[1].String()
-	select {
-	case got := <-heard:
-		if string(got) != want {
-			t.Errorf("the device has got %d bytes that are not the %d sent; they differ from %.60q on", len(got), len(want), firstDifference(got, []byte(want)))
-		}
-	case <-time.After(3 * patience):
-		t.Fatal("the last frame does not come")
-	}
+	wantHeard(t, heard, want, 3*patience)
 	g.awaitHistory(t, "file", "serial.gps.sent", want, "")
 }
 
 // A lease survives its supervisor, where the service manager keeps the port's memory; its holder has to come back.
 func TestLeaseIsHandedOver(t *testing.T) {
-	device, err := simulator.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = device.Close() })
-	g := newGateway(t, device.Path())
-	g.device, g.manager = device, startManager(t)
+	g := newOpenGateway(t)
+	g.manager = startManager(t)
 	g.run(t)
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		nc := g.connect(t, "send")

@@ -68,6 +68,7 @@ func TestReloadTouchesWhatHasChanged(t *testing.T) {
 		return text
 	}
 	g := newGateway(t, os.DevNull)
+	g.manager = startManager(t) // which keeps devices that a supervisor leaves open, but not those that a reload closes
 	g.device = devices[0]
 	g.write(t, config("9600", "exec sleep 1000", "", "1h"))
 	g.program = g.background(t, "run", "--config", filepath.Join(g.dir, "c.yaml"))
@@ -116,7 +117,7 @@ func TestReloadTouchesWhatHasChanged(t *testing.T) {
 	}
 	waitUntil(t, "the new port is open", func() bool {
 		s, err := g.status()
-		return err == nil && len(s.Ports) == 3 && s.Ports[2].State == ipc.Open && s.Ports[1].Line == "19200 8N1" && s.Ready
+		return err == nil && len(s.Ports) == 3 && s.Ports[2].State == ipc.Open && s.Ports[1].State == ipc.Open && s.Ports[1].Line == "19200 8N1" && s.Ready
 	})
 	after = g.pids(t)
 	for _, name := range []string{"gps/reader", "gps/writer", "w0", "w7", "w19"} {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
 	"github.com/serialvisor/serialvisor/internal/servicemanager"
-	"github.com/serialvisor/serialvisor/internal/simulator"
 )
 
 // install puts copies of the gateway's programs into a folder of their own, as an upgrade does: under their names at once.
@@ -50,16 +49,10 @@ const upgrades = 6
 func TestUpgradeUnderTraffic(t *testing.T) {
 	for _, managed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("managed %t", managed), func(t *testing.T) {
-			device, err := simulator.Open()
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = device.Close() })
-			g := newGateway(t, device.Path())
+			g := newOpenGateway(t)
 			g.install(t)
 			g.write(t, fmt.Sprintf("name: test\nbroker: {listen: 127.0.0.1:0}\nports: {gps: {device: %s}, gone: {device: %s}}\n"+
-				"workers: {cat: {command: [cat], stdio: true, ports: [gps], role: tap}}\n", device.Path(), filepath.Join(g.dir, "gone")))
-			g.device = device
+				"workers: {cat: {command: [cat], stdio: true, ports: [gps], role: tap}}\n", g.device.Path(), filepath.Join(g.dir, "gone")))
 			if managed {
 				g.manager = startManager(t)
 			}
@@ -71,18 +64,8 @@ func TestUpgradeUnderTraffic(t *testing.T) {
 			stop := g.sayLines(5)
 			heard := g.hearUntil("the end\n")
 			var want strings.Builder
-			frames := 0
 			for round := range upgrades {
-				nc := g.connect(t, "send")
-				for range 50 {
-					frame := fmt.Sprintf("frame %d %s\n", frames, strings.Repeat("x", frames*37%3000))
-					if _, err := nc.Request("serial.gps.tx", []byte(frame), patience); err != nil {
-						t.Fatal(err)
-					}
-					want.WriteString(frame)
-					frames++
-				}
-				nc.Close()
+				g.sendNumbered(t, 50*round, 50, &want)
 				g.install(t)
 				if round%2 == 0 {
 					t.Logf("%s", g.mustRun(t, nil, "upgrade"))
@@ -101,14 +84,7 @@ func TestUpgradeUnderTraffic(t *testing.T) {
 			count := stop()
 			g.mustRun(t, nil, "send", "gps", "the end")
 			want.WriteString("the end\n")
-			select {
-			case got := <-heard:
-				if string(got) != want.String() {
-					t.Errorf("the device has got %d bytes that are not the %d sent; they differ from %.60q on", len(got), want.Len(), firstDifference(got, []byte(want.String())))
-				}
-			case <-time.After(patience):
-				t.Fatal("the last frame does not come")
-			}
+			wantHeard(t, heard, want.String(), patience)
 			g.awaitLines(t, count)
 			waitUntil(t, "the worker runs", func() bool {
 				return g.worker(t, "cat").State == ipc.WorkerRunning
@@ -153,13 +129,7 @@ func countPrefix(texts []string, prefix string) (n int) {
 
 // An upgrade that would not work changes nothing.
 func TestUpgradeIsRefused(t *testing.T) {
-	device, err := simulator.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = device.Close() })
-	g := newGateway(t, device.Path())
-	g.device = device
+	g := newOpenGateway(t)
 	g.install(t)
 	g.run(t)
 	config, err := os.ReadFile(filepath.Join(g.dir, "c.yaml"))
@@ -192,6 +162,23 @@ func TestUpgradeIsRefused(t *testing.T) {
 	g.mustRun(t, nil, "upgrade")
 }
 
+// A program that does not end its check holds up no stop.
+func TestStopDuringAnUpgrade(t *testing.T) {
+	g := newOpenGateway(t)
+	g.install(t)
+	g.run(t)
+	checking := filepath.Join(g.dir, "checking")
+	g.replace(t, "supervisor", "#!/bin/sh\n: > '"+checking+"'\nexec sleep 100\n")
+	if err := g.process.Signal(syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "the new program checks the config", func() bool {
+		_, err := os.Stat(checking)
+		return err == nil
+	})
+	g.wantInTime(t)
+}
+
 func (g *gateway) replace(t *testing.T, name, text string) {
 	t.Helper()
 	g.remove(t, name)
@@ -209,13 +196,8 @@ func (g *gateway) remove(t *testing.T, name string) {
 
 // The service manager is told when the supervisor is ready, how its ports are, that it is alive, and that it stops.
 func TestServiceManagerIsTold(t *testing.T) {
-	device, err := simulator.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = device.Close() })
-	g := newGateway(t, device.Path())
-	g.device, g.manager = device, startManager(t)
+	g := newOpenGateway(t)
+	g.manager = startManager(t)
 	g.run(t)
 	said := func(want string) func() bool {
 		return func() bool {
@@ -227,7 +209,7 @@ func TestServiceManagerIsTold(t *testing.T) {
 	waitUntil(t, "it is alive", said("WATCHDOG=1"))
 	g.mustRun(t, nil, "reload")
 	waitUntil(t, "a reload is told of", said("RELOADING=1\nMONOTONIC_USEC="))
-	_ = device.Close()
+	_ = g.device.Close()
 	waitUntil(t, "the port is told of", said("STATUS=0 of 1 ports open"))
 	if err := g.process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -238,13 +220,8 @@ func TestServiceManagerIsTold(t *testing.T) {
 
 // One that hangs says nothing more, and so is replaced.
 func TestServiceManagerHearsNoWatchdog(t *testing.T) {
-	device, err := simulator.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = device.Close() })
-	g := newGateway(t, device.Path())
-	g.device, g.manager = device, startManager(t)
+	g := newOpenGateway(t)
+	g.manager = startManager(t)
 	g.run(t)
 	alive := func() int { return countPrefix(g.manager.Said(), "WATCHDOG=1") }
 	waitUntil(t, "it is alive", func() bool { return alive() > 0 })

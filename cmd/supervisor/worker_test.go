@@ -13,19 +13,12 @@ import (
 	"time"
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
-	"github.com/serialvisor/serialvisor/internal/simulator"
 )
 
 // startWithWorkers starts a supervisor with some workers, of which each is a name and lines of its config.
 func startWithWorkers(t *testing.T, workers ...[]string) *gateway {
 	t.Helper()
-	device, err := simulator.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = device.Close() })
-	g := newGateway(t, device.Path())
-	g.device = device
+	g := newOpenGateway(t)
 	g.addWorkers(t, workers...)
 	g.run(t)
 	return g

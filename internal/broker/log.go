@@ -27,8 +27,15 @@ func (l *serverLog) Fatal() string {
 	return l.fatal
 }
 
-// Noticef is logged as debug: the server notes every step of its own start.
-func (l *serverLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
+// Noticef is logged as debug: the server notes every step of its own start. Of a client that it cuts off nobody else tells.
+func (l *serverLog) Noticef(format string, v ...any) {
+	text := fmt.Sprintf(format, v...)
+	if strings.Contains(text, "Slow Consumer Detected") {
+		l.log.Warn("a client that does not read is cut off", "reason", text)
+		return
+	}
+	l.log.Debug(text)
+}
 
 // Warnf implements server.Logger.
 func (l *serverLog) Warnf(format string, v ...any) {

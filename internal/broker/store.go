@@ -62,8 +62,8 @@ type verdict struct {
 
 // Watch looks after the running server until ctx ends. It notices within a second or two that the store has stopped
 // storing, and starts it again when it can be written; then it calls mended, as those that wait for messages from a
-// consumer must ask again, with what was lost of each port. It cuts off clients that do not keep up.
-// noted is told of each look whether the store stores.
+// consumer must ask again, with what was lost of each port. noted is told after each look whether the store stores. It cuts
+// off clients that do not keep up.
 func (b *Broker) Watch(ctx context.Context, noted func(stores bool), mended func(lost map[string]Loss)) error {
 	tick := time.NewTicker(storeLook)
 	defer tick.Stop()
@@ -72,6 +72,10 @@ func (b *Broker) Watch(ctx context.Context, noted func(stores bool), mended func
 	attempts := &attempts{}
 	looked := make(chan verdict, 1)
 	var looking time.Time // since when; zero: not
+	note := func(v verdict) {
+		b.note(v)
+		noted(v.state == ipc.StoreOK)
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -89,13 +93,11 @@ func (b *Broker) Watch(ctx context.Context, noted func(stores bool), mended func
 				looking = time.Now()
 				go func() { looked <- b.look(ctx, attempts) }() // waited for here
 			} else if state, _ := b.Store(); state == ipc.StoreOK && time.Since(looking) > storeAnswer {
-				b.note(verdict{state: ipc.StoreFailed, problem: fmt.Sprintf("the disk under %s does not answer", b.storeDir())})
-				noted(false)
+				note(verdict{state: ipc.StoreFailed, problem: fmt.Sprintf("the disk under %s does not answer", b.storeDir())})
 			}
 		case v := <-looked:
 			looking = time.Time{}
-			b.note(v)
-			noted(v.state == ipc.StoreOK)
+			note(v)
 			if v.mended || len(v.lost) > 0 {
 				mended(v.lost)
 			}

@@ -43,5 +43,18 @@ func (c *Client) ask(ctx context.Context, what string, limit time.Duration, m *n
 	return nil
 }
 
+// askSupervisor is ask for what concerns the whole of the supervisor, with errors for people.
+func (c *Client) askSupervisor(ctx context.Context, what string, limit time.Duration, subject string, request, reply any) error {
+	err := c.ask(ctx, what, limit, nats.NewMsg(subject), request, reply)
+	var refusal *refusedError
+	switch {
+	case nobodyAnswers(err):
+		return fmt.Errorf("no supervisor answers below %q at %s", c.Subjects.Root, c.url)
+	case errors.As(err, &refusal):
+		return errors.New(refusal.lines)
+	}
+	return err
+}
+
 // nobodyAnswers says whether there was nobody to answer.
 func nobodyAnswers(err error) bool { return errors.Is(err, nats.ErrNoResponders) }

@@ -3,10 +3,7 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
 )
@@ -16,15 +13,7 @@ const upgradeAnswerLimit = time.Minute
 
 // Upgrade has the supervisor end for the program that now stands where its own stood. When it returns that has begun.
 func (c *Client) Upgrade(ctx context.Context) error {
-	err := c.ask(ctx, "upgrade", upgradeAnswerLimit, nats.NewMsg(c.Subjects.Upgrade()), nil, &struct{}{})
-	var refusal *refusedError
-	switch {
-	case nobodyAnswers(err):
-		return fmt.Errorf("no supervisor that can be upgraded answers below %q at %s", c.Subjects.Root, c.url)
-	case errors.As(err, &refusal):
-		return errors.New(refusal.lines)
-	}
-	return err
+	return c.askSupervisor(ctx, "upgrade", upgradeAnswerLimit, c.Subjects.Upgrade(), nil, &struct{}{})
 }
 
 // AwaitOther waits until another supervisor than the one with some status answers at a place, and returns what that says.

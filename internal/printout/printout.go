@@ -1,4 +1,4 @@
-// Package printout collects what programs print, for tests that look at it while it comes.
+// Package printout collects what programs print, for those that look at it while it comes.
 package printout
 
 import (
@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// Output is written by one goroutine and read by another. The zero value is empty and ready.
+// Output is written by some goroutines and read by others. The zero value is empty and ready.
 type Output struct {
 	mu  sync.Mutex // guards buf
 	buf bytes.Buffer
@@ -24,4 +24,12 @@ func (o *Output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.buf.String()
+}
+
+// Tail is the end of what was written, of at most n bytes.
+func (o *Output) Tail(n int) string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	all := o.buf.Bytes()
+	return string(all[max(0, len(all)-n):])
 }

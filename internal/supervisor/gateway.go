@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -40,14 +41,17 @@ func (g *gateway) worker(name string) *custom {
 
 // unit is what runs of a port or worker.
 type unit struct {
-	halt context.CancelFunc
+	halt func()
 	over chan struct{} // closed when it has ended
 }
 
+// errHalted ends a unit while the supervisor goes on.
+var errHalted = errors.New("it was stopped")
+
 // start has something run until ctx ends or it is halted.
 func start(ctx context.Context, all *sync.WaitGroup, run func(context.Context)) unit {
-	ctx, halt := context.WithCancel(ctx)
-	u := unit{halt, make(chan struct{})}
+	ctx, end := context.WithCancelCause(ctx)
+	u := unit{func() { end(errHalted) }, make(chan struct{})}
 	all.Go(func() {
 		defer close(u.over)
 		run(ctx)
@@ -86,9 +90,8 @@ func (s *Supervisor) preparePort(c config.Port, ports []config.Port, memory *mem
 		Name: c.Name, Device: p.deviceName(), State: ipc.Closed, Line: c.Settings.Line.String(), Framing: framing,
 	}, s.started)
 	memory.ring.SetLasting(s.handover.lasting())
-	p.inherited, p.inheritedSession = s.handover.device(c, memory)
-	p.left = p.inherited
-	p.lasting.Store(p.inherited != nil)
+	p.idle, p.inheritedSession = s.handover.device(c, memory)
+	p.lasting.Store(p.idle != nil)
 	p.lease.resume()
 	return p, nil
 }

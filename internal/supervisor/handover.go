@@ -9,8 +9,6 @@ import (
 	"os"
 	"sync/atomic"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/serialvisor/serialvisor/internal/config"
 	"github.com/serialvisor/serialvisor/internal/ring"
 	"github.com/serialvisor/serialvisor/internal/serialio"
@@ -55,7 +53,7 @@ func (h *handover) take(port string, names []string) []int {
 	if len(fds) == len(names) {
 		return fds
 	}
-	closeFDs(fds)
+	systemd.CloseAll(fds)
 	return nil
 }
 
@@ -84,16 +82,10 @@ func (h *handover) drop(port string, names []string) {
 func (h *handover) finish() {
 	for name, fds := range h.passed {
 		h.log.Info("letting go of what the supervisor before had open", "name", name)
-		closeFDs(fds)
+		systemd.CloseAll(fds)
 		h.drop(name, []string{""})
 	}
 	h.passed = nil
-}
-
-func closeFDs(fds []int) {
-	for _, fd := range fds {
-		_ = unix.Close(fd)
-	}
 }
 
 // note is what a supervisor leaves in a port's memory for its successor.
@@ -125,13 +117,13 @@ func (h *handover) memory(c config.Port) (*memory, error) {
 			return &memory{r, os.NewFile(uintptr(fds[0]), "ring "+c.Name), serialio.Pipe{R: fds[1], W: fds[2]}, serialio.Pipe{R: fds[3], W: fds[4]}, bell}, err
 		}
 		h.log.Warn("what the supervisor before has left of a port does not fit any more", "port", c.Name, "error", err)
-		closeFDs(fds)
+		systemd.CloseAll(fds)
 	}
 	m, err := newMemory(c)
 	if err != nil {
 		return nil, err
 	}
-	h.keep(c.Name, memoryNames, int(m.file.Fd()), m.rx.R, m.rx.W, m.tx.R, m.tx.W)
+	h.keep(c.Name, memoryNames, m.descriptors()...)
 	return m, nil
 }
 
@@ -141,11 +133,11 @@ func (h *handover) device(c config.Port, m *memory) (device *serialio.Port, sess
 	fds := h.take(c.Name, deviceNames)
 	var n note
 	if err := json.Unmarshal(m.ring.Note(), &n); err != nil {
-		closeFDs(fds)
+		systemd.CloseAll(fds)
 		return nil, ""
 	}
 	if fds == nil || n.Config != fingerprint(c) {
-		closeFDs(fds)
+		systemd.CloseAll(fds)
 		h.drop(c.Name, deviceNames)
 		return nil, n.Session
 	}

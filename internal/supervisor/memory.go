@@ -58,6 +58,9 @@ func (m *memory) pending(targets int) bool {
 	return err != nil || n > 0 || m.ring.Pending(targets)
 }
 
+// descriptors are in the order of memoryNames.
+func (m *memory) descriptors() []int { return []int{int(m.file.Fd()), m.rx.R, m.rx.W, m.tx.R, m.tx.W} }
+
 // close frees all of it. Only when no worker runs, and nobody looks at the port any more.
 func (m *memory) close() {
 	m.rx.Close()

@@ -42,8 +42,7 @@ type port struct {
 	log        *slog.Logger
 
 	handover         *handover
-	left             *serialio.Port // the device of a session that outlasts this supervisor
-	inherited        *serialio.Port // open when the supervisor started; nil: none, or it is in use
+	idle             *serialio.Port // open and in nobody's hands: of the supervisor before, or for the next one; nil: none
 	inheritedSession string
 
 	memory *memory
@@ -102,7 +101,7 @@ func (p *port) deviceName() string {
 // Run keeps the port until ctx ends.
 func (p *port) Run(ctx context.Context) error {
 	wait := retryFirst
-	if p.inherited == nil {
+	if p.idle == nil {
 		p.drain(p.inheritedSession)
 	}
 	for ctx.Err() == nil {
@@ -132,8 +131,8 @@ func (p *port) Run(ctx context.Context) error {
 
 // openOrGoOn opens the device and begins a session, or goes on with the one of the supervisor before.
 func (p *port) openOrGoOn(ctx context.Context) (*serialio.Port, string, error) {
-	if device := p.inherited; device != nil {
-		p.inherited, p.left = nil, nil
+	if device := p.idle; device != nil {
+		p.idle = nil
 		p.device = device.Handover().Device
 		return device, p.inheritedSession, nil
 	}

@@ -49,13 +49,18 @@ func (s *Supervisor) answerReload(r micro.Request) {
 		reply, err = s.reload(wish.DryRun)
 	}
 	if err != nil {
-		err = r.Error(strconv.Itoa(ipc.CodeBadRequest), strings.ReplaceAll(err.Error(), "\n", "; "), []byte(err.Error()))
+		err = answerError(r, err)
 	} else {
 		err = r.RespondJSON(reply)
 	}
 	if err != nil {
 		s.log.Debug("a reload was not answered", "error", err)
 	}
+}
+
+// answerError answers with an error, which may have several lines.
+func answerError(r micro.Request, reason error) error {
+	return r.Error(strconv.Itoa(ipc.CodeBadRequest), strings.ReplaceAll(reason.Error(), "\n", "; "), []byte(reason.Error()))
 }
 
 // reload takes over the config as its file has it now, and says what that changes; dry: without doing it. With an error nothing
@@ -65,7 +70,7 @@ func (s *Supervisor) reload(dry bool) (*ipc.ReloadReply, error) {
 	defer s.reloading.Unlock()
 	old := s.gateway()
 	if s.ending || s.helping == nil {
-		return nil, errors.New("the supervisor is starting or stopping")
+		return nil, errNotRunning
 	}
 	next, err := config.Load(old.config.Path)
 	if err != nil {

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -88,8 +89,8 @@ func (p *port) session(ctx context.Context, device *serialio.Port, id string) {
 	}
 	stop()
 	_ = group.Wait()
-	if p.handover.lasting() {
-		p.left = device // the next supervisor goes on with it
+	if p.handover.lasting() && !errors.Is(context.Cause(ctx), errHalted) {
+		p.idle = device // the next supervisor goes on with it
 		return
 	}
 	p.lasting.Store(false)

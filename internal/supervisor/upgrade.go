@@ -1,20 +1,19 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go/micro"
 
-	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/internal/printout"
 	"github.com/serialvisor/serialvisor/internal/process"
 	"github.com/serialvisor/serialvisor/internal/systemd"
 )
@@ -30,7 +29,10 @@ type Upgrade struct {
 // checkLimit is how long the new program may take to check the config.
 const checkLimit = 30 * time.Second
 
-var errNoUpgrade = errors.New("this supervisor cannot be upgraded; stop it and start the new one")
+var (
+	errNoUpgrade  = errors.New("this supervisor cannot be upgraded; stop it and start the new one")
+	errNotRunning = errors.New("the supervisor is starting or stopping")
+)
 
 // upgrade has the supervisor end for the program that now stands where its own stood, once that has found nothing wrong with the
 // config. With an error all is as before.
@@ -38,16 +40,21 @@ func (s *Supervisor) upgrade() error {
 	if s.options.Check == nil {
 		return errNoUpgrade
 	}
-	s.reloading.Lock()
-	defer s.reloading.Unlock()
-	if s.ending || s.helping == nil {
-		return errors.New("the supervisor is starting or stopping")
+	life, err := s.alive()
+	if err != nil {
+		return err
 	}
 	if _, err := findPrograms(s.programs.self); err != nil {
 		return err
 	}
-	if err := s.checkProgram(); err != nil {
+	// Not while reloading is held: a stop that waited for it would be late.
+	if err := s.checkProgram(life); err != nil {
 		return err
+	}
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	if s.ending {
+		return errNotRunning
 	}
 	s.log.Info("upgrading", "program", s.programs.self)
 	s.notify(systemd.Reloading()...)
@@ -60,48 +67,48 @@ func (s *Supervisor) upgrade() error {
 	return nil
 }
 
-// checkProgram has the program where this one stood check the config.
-func (s *Supervisor) checkProgram() error {
-	var said printedBy
-	p, err := s.spawner.Start(process.Command{
-		Path: s.programs.self, Args: s.options.Check, Env: os.Environ(),
-		Stdout: said.read, Stderr: said.read,
-	})
+// alive returns the life of the gateway, which ends when a stop begins.
+func (s *Supervisor) alive() (context.Context, error) {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	if s.ending || s.helping == nil {
+		return nil, errNotRunning
+	}
+	return s.life, nil
+}
+
+// checkProgram has the program where this one stood check the config, unless life ends before.
+func (s *Supervisor) checkProgram(life context.Context) error {
+	var said printout.Output
+	collect := func(r io.Reader) {
+		_, _ = io.Copy(&said, io.LimitReader(r, 4096))
+		_, _ = io.Copy(io.Discard, r)
+	}
+	p, err := s.spawner.Start(process.Command{Path: s.programs.self, Args: s.options.Check, Env: os.Environ(), Stdout: collect, Stderr: collect})
 	if err != nil {
 		return fmt.Errorf("start the new program: %w", err)
 	}
 	select {
 	case <-p.Exited:
+	case <-life.Done():
+		p.Stop(0)
+		return errNotRunning
 	case <-time.After(checkLimit):
 		p.Stop(0)
 		return fmt.Errorf("%s %s has not ended within %s", s.programs.self, strings.Join(s.options.Check, " "), checkLimit)
 	}
 	p.AwaitOutput(time.Second)
-	if r := result(p); r != "exit 0" {
-		return fmt.Errorf("%s %s: %s: %s", s.programs.self, strings.Join(s.options.Check, " "), r, said.text)
+	if p.ExitCode() != 0 {
+		return fmt.Errorf("%s %s: %s: %s", s.programs.self, strings.Join(s.options.Check, " "), result(p), strings.TrimSpace(said.String()))
 	}
 	return nil
-}
-
-// printedBy is what a program prints, on both outputs, up to a limit.
-type printedBy struct {
-	mu   sync.Mutex // guards text
-	text string
-}
-
-func (p *printedBy) read(r io.Reader) {
-	text, _ := io.ReadAll(io.LimitReader(r, 4096))
-	_, _ = io.Copy(io.Discard, r)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.text = strings.TrimSpace(p.text + "\n" + string(text))
 }
 
 // answerUpgrade answers a request on Subjects.Upgrade. The supervisor stops after it.
 func (s *Supervisor) answerUpgrade(r micro.Request) {
 	err := s.upgrade()
 	if err != nil {
-		err = r.Error(strconv.Itoa(ipc.CodeBadRequest), strings.ReplaceAll(err.Error(), "\n", "; "), []byte(err.Error()))
+		err = answerError(r, err)
 	} else {
 		err = r.RespondJSON(struct{}{})
 	}
@@ -117,10 +124,9 @@ func (s *Supervisor) leave() *Upgrade {
 	}
 	u := &Upgrade{program: s.programs.self, fds: map[string]int{}, environ: append(os.Environ(), s.handover.manager.Environ()...)}
 	for _, p := range s.gateway().ports {
-		m := p.memory
-		add(u.fds, p.config.Name, memoryNames, int(m.file.Fd()), m.rx.R, m.rx.W, m.tx.R, m.tx.W)
-		if p.left != nil {
-			keeper, reader, writer := p.left.Descriptors()
+		add(u.fds, p.config.Name, memoryNames, p.memory.descriptors()...)
+		if p.idle != nil {
+			keeper, reader, writer := p.idle.Descriptors()
 			add(u.fds, p.config.Name, deviceNames, keeper, reader, writer)
 		}
 	}

@@ -55,13 +55,14 @@ func addPassedOn(passed map[string][]int) error {
 	}
 	for name, fd := range fds {
 		unix.CloseOnExec(fd)
-		closeAll(passed[name]) // the service manager has passed the same
+		CloseAll(passed[name]) // the service manager has passed the same
 		passed[name] = []int{fd}
 	}
 	return nil
 }
 
-func closeAll(fds []int) {
+// CloseAll closes descriptors that were passed and that nobody wants.
+func CloseAll(fds []int) {
 	for _, fd := range fds {
 		_ = unix.Close(fd)
 	}
