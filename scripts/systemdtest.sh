@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests with a real systemd that devices stay open while the supervisor is killed and restarted. It runs systemd in
-# namespaces of its own, where nothing of it touches this machine; that takes root. It prints "N passed, N failed".
+# Tests with a real systemd that devices stay open while the supervisor is killed, restarted and upgraded, and that workers are
+# kept in the control group that it delegates. It runs systemd in namespaces of its own, where nothing of it touches this machine; that takes root. It prints "N passed, N failed".
 set -euo pipefail
 cd "$(dirname "$0")/.."
 fail() { echo "systemdtest: $1" >&2; exit 1; }
@@ -18,14 +18,16 @@ cleanup() {
 }
 trap cleanup EXIT
 go build -o "$work/bin/" ./cmd/...
+lost=77$$.5 # seconds that a process sleeps which has left its family in every way; it is known by them
 
 cat >"$work/c.yaml" <<YAML
 broker: {listen: "127.0.0.1:0"}
 ports: {dev: {device: $work/dev}}
+workers: {far: {command: "env -i setsid sleep $lost & exec sleep 1000", role: tap, stop_timeout: 1s}}
 YAML
 # The service as it is shipped, with other paths and as root.
 sed -e "s|^ExecStart=.*|ExecStart=$work/bin/supervisor run --config $work/c.yaml --state-dir $work/state|" \
-  -e "/^User=/d; /^StateDirectory=/d; /^Protect/d; /^PrivateTmp/d; s|^\[Service\]|[Service]\nStandardError=append:$work/log|" \
+  -e "/^User=/d; /^StateDirectory=/d; /^PrivateTmp/d; s|^\[Service\]|[Service]\nReadWritePaths=$work\nStandardError=append:$work/log|" \
   -e "s|^\[Unit\]|[Unit]\nDefaultDependencies=no\nStartLimitIntervalSec=0|" packaging/systemd/serialvisor.service >"$work/serialvisor.service"
 cat >"$work/inside.sh" <<INSIDE
 set -e
@@ -78,6 +80,19 @@ for n in 1 2 3 4 5; do
   check "kill -9 number $n: the next supervisor goes on with the device as it is" same_session
 done
 check "no line is lost or doubled" has_lines 5
+grouped() { [ "$(find /sys/fs/cgroup -type d -name 'family-*.far.*' 2>/dev/null | wc -l)" = 1 ] && [ "$(pgrep -fxc "sleep $lost")" = 1 ]; }
+none_lost() { ! pgrep -fx "sleep $lost" >/dev/null; }
+control() { "$work/bin/supervisor" "$@" --state-dir "$work/state" >/dev/null; }
+check "a worker's family is in a control group of its own" grouped
+check "the worker is stopped" control stop far
+check "nothing of it is left" none_lost
+check "the worker is started" control start far
+check "its family is there again" grouped
+pid=$(supervisor_pid)
+upgraded() { [ "$(supervisor_pid)" = "$pid" ] && is_open && [ "$(field session)" = "$session" ] && status | grep -q '"uptime_seconds":[0-4]\.'; }
+check "the supervisor is upgraded" control upgrade
+check "it is the same process, with the same session" upgraded
+check "there is one family again" grouped
 if [ "$failed" -gt 0 ]; then cat "$work/log" "$work/systemd.log" >&2; fi
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

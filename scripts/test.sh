@@ -5,4 +5,4 @@ cd "$(dirname "$0")/.."
 command -v gcc >/dev/null || { echo "test: the race detector needs a C compiler: apt-get install gcc" >&2; exit 1; }
 command -v tshark >/dev/null || echo "test: NOT TESTED whether Wireshark opens exported files: apt-get install --no-install-recommends tshark" >&2
 if [ $# -eq 0 ]; then set -- ./...; fi
-exec go test -race -timeout 15m "$@"
+exec go test -race -timeout 20m "$@"

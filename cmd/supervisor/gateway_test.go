@@ -28,6 +28,7 @@ type gateway struct {
 	dir      string
 	programs string
 	manager  *servicemanager.Manager // starts the supervisor; nil: nobody
+	group    string                  // control group in which it begins; empty: the test's
 	sender   *nats.Conn              // of mustSend
 }
 
@@ -102,6 +103,9 @@ type program struct {
 func (g *gateway) background(t *testing.T, args ...string) *program {
 	t.Helper()
 	cmd := g.supervisor(args...)
+	if g.group != "" && args[0] == "run" {
+		cmd = inGroup(g.group, cmd)
+	}
 	if g.manager != nil && args[0] == "run" {
 		var err error
 		if cmd, err = g.manager.Command(cmd); err != nil {

@@ -53,9 +53,10 @@ func (g *gateway) deafSubscriber(t *testing.T) {
 func TestDeafSubscriber(t *testing.T) {
 	g := startMeasured(t)
 	live := g.liveTap(t)
-	const lines = 80000
+	// So much waits for it in the end that it is cut off.
+	const few, many = 15000, 60000
 	total := 0
-	flood := func() time.Duration {
+	flood := func(lines int) time.Duration {
 		begun := time.Now()
 		for range lines / 20 {
 			var said bytes.Buffer
@@ -70,15 +71,15 @@ func TestDeafSubscriber(t *testing.T) {
 		waitUntil(t, "a tap has everything", func() bool { n, _ := live.seen(); return n == total })
 		return time.Since(begun)
 	}
-	alone := flood()
+	alone := flood(few) * (many / few)
 	g.deafSubscriber(t)
-	beside := flood()
-	t.Logf("%d lines of 1 kB: %s without, %s beside a subscriber that does not read", lines, alone.Round(time.Millisecond), beside.Round(time.Millisecond))
+	beside := flood(many)
+	t.Logf("%d lines of 1 kB: %s without, %s beside a subscriber that does not read", many, alone.Round(time.Millisecond), beside.Round(time.Millisecond))
 	if limit := 2*alone + busyGap; beside > limit {
 		t.Errorf("beside a subscriber that does not read it took %s, want at most %s", beside, limit)
 	}
-	waitUntil(t, "it is cut off", func() bool { return g.cutOff() == 1 })
-	if n := g.figures(t)["serialvisor_broker_slow_consumers_total"]; n < 1 { // the server may find it late too
+	waitUntil(t, "it is cut off", func() bool { return g.cutOff() > 0 })
+	if n := g.figures(t)["serialvisor_broker_slow_consumers_total"]; n != 1 {
 		t.Errorf("%v slow consumers are counted, want 1", n)
 	}
 	g.wantCounted(t, total)

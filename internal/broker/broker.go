@@ -48,9 +48,9 @@ type Broker struct {
 	store            store
 	before           contents // of the history when this run began; after Start only Watch uses it
 
-	bridges sync.WaitGroup // goroutines of local connections
-	cutOff  atomic.Uint64  // clients that did not keep up
-	usualGC int            // percent, while there is more than usual; Watch's
+	bridges  sync.WaitGroup // goroutines of local connections
+	laggards laggards
+	usualGC  int // percent, while there is more than usual; Watch's
 
 	mu      sync.Mutex // guards users and handles
 	users   map[string]Grant
@@ -62,7 +62,8 @@ var ErrListen = errors.New("the broker cannot listen")
 
 // Start runs a broker until Shutdown. The users that it knows are those that Grant has let in.
 func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
-	b := &Broker{opts: opts, subjects: ipc.Subjects{Root: opts.Root}, users: map[string]Grant{}, handles: map[string]jetstream.Stream{}, log: newServerLog(opts.Log)}
+	b := &Broker{opts: opts, subjects: ipc.Subjects{Root: opts.Root}, users: map[string]Grant{}, handles: map[string]jetstream.Stream{}}
+	b.log = newServerLog(opts.Log, &b.laggards)
 	b.store.state = ipc.StoreOK
 	b.history.Store(&opts.History)
 	traffic, control := b.ownUsers()

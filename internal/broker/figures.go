@@ -25,7 +25,7 @@ type AccountFigures struct {
 
 // Figures reads them.
 func (b *Broker) Figures() Figures {
-	f := Figures{SlowConsumers: b.cutOff.Load() + b.server.NumSlowConsumersClients()}
+	f := Figures{SlowConsumers: b.laggards.total()}
 	stats, err := b.server.AccountStatz(&server.AccountStatzOptions{Accounts: []string{string(Traffic), string(Control)}, IncludeUnused: true})
 	if err != nil {
 		return f // never, with these options

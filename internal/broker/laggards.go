@@ -1,8 +1,12 @@
 package broker
 
 import (
+	"fmt"
+	"regexp"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -50,10 +54,45 @@ func (b *Broker) cutLaggards() {
 		all -= pending
 		cut = true
 		b.opts.Log.Warn("a client that does not keep up is cut off", "user", c.AuthorizedUser, "address", c.IP, "name", c.Name, "waiting_bytes", c.Pending)
-		b.cutOff.Add(1)
+		b.laggards.add(fmt.Sprint(c.Cid))
 		_ = b.server.DisconnectClientByID(c.Cid) // an error means that it has left
 	}
 }
+
+// laggards are the clients that were cut off. The zero value is none.
+type laggards struct {
+	mu     sync.Mutex // guards the rest
+	count  uint64
+	recent []string // the numbers of the last ones
+}
+
+// mostRecent is how many are known by their numbers: of one that this package cuts off the server speaks too, seconds later.
+const mostRecent = 256
+
+// add notes a client, and says whether it is new.
+func (l *laggards) add(number string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if slices.Contains(l.recent, number) {
+		return false
+	}
+	l.count++
+	l.recent = append(l.recent, number)
+	if len(l.recent) > mostRecent {
+		l.recent = slices.Delete(l.recent, 0, 1)
+	}
+	return true
+}
+
+// total counts them.
+func (l *laggards) total() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.count
+}
+
+// slowNotice is what the server says when it cuts off a client that does not read, with the client's number.
+var slowNotice = regexp.MustCompile(` - cid:(\d+) - .*Slow Consumer Detected: `)
 
 // maxPending is how much may wait for a client.
 func (b *Broker) maxPending() int64 { return int64(max(server.MAX_PENDING_SIZE, 4*b.opts.MaxFrame)) }

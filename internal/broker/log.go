@@ -11,14 +11,17 @@ import (
 // serverLog passes what the server says on to the supervisor's log. A fatal message does not end the process: it is kept
 // for Start to return.
 type serverLog struct {
-	log   *slog.Logger
-	quiet atomic.Bool // the store is being mended, of which its watcher tells
+	log      *slog.Logger
+	laggards *laggards
+	quiet    atomic.Bool // the store is being mended, of which its watcher tells
 
 	mu    sync.Mutex // guards fatal
 	fatal string
 }
 
-func newServerLog(log *slog.Logger) *serverLog { return &serverLog{log: log.With("worker", "broker")} }
+func newServerLog(log *slog.Logger, l *laggards) *serverLog {
+	return &serverLog{log: log.With("worker", "broker"), laggards: l}
+}
 
 // Fatal is the last fatal message, or empty.
 func (l *serverLog) Fatal() string {
@@ -30,7 +33,7 @@ func (l *serverLog) Fatal() string {
 // Noticef is logged as debug: the server notes every step of its own start. Of a client that it cuts off nobody else tells.
 func (l *serverLog) Noticef(format string, v ...any) {
 	text := fmt.Sprintf(format, v...)
-	if strings.Contains(text, "Slow Consumer Detected") {
+	if slow := slowNotice.FindStringSubmatch(text); slow != nil && l.laggards.add(slow[1]) {
 		l.log.Warn("a client that does not read is cut off", "reason", text)
 		return
 	}

@@ -13,8 +13,11 @@ import (
 const MarkName = "SERIALVISOR_FAMILY"
 
 // KillMarked kills all processes that have inherited a mark, until none is left: those that left their process group, became
-// daemons and were adopted by others too. What has cleared its environment is not found.
+// daemons and were adopted by others too. What has cleared its environment is found by its control group only.
 func KillMarked(mark string) {
+	if folder := delegated(); folder != "" {
+		killGroups(folder, mark)
+	}
 	for end := time.Now().Add(killLimit); ; time.Sleep(time.Millisecond) {
 		found := false
 		for pid := range processes {

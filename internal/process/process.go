@@ -39,6 +39,7 @@ type Process struct {
 	drained <-chan struct{} // closed when all that it printed is read
 	mark    string
 	state   *os.ProcessState // set when Exited is closed; nil: not known
+	starved bool             // the kernel has killed it for want of memory; set when Exited is closed
 	output  sync.WaitGroup
 	pipes   []*os.File // our ends
 }
@@ -105,6 +106,7 @@ func (p *Process) reap(s *Spawner, exited, drained chan<- struct{}) {
 		p.state = state
 	}
 	s.reaped(p.Pid)
+	p.starved = p.killed() && s.starved()
 	// What the family has left is killed with it; an empty group gives an error.
 	_ = unix.Kill(-p.Pid, unix.SIGKILL)
 	if p.mark != "" {
@@ -202,8 +204,13 @@ func (p *Process) HasExited() bool {
 	}
 }
 
+// Starved says whether the kernel has killed the process for want of memory.
+func (p *Process) Starved() bool { return p.HasExited() && p.starved }
+
 // Killed says whether the process ended by SIGKILL.
-func (p *Process) Killed() bool {
+func (p *Process) Killed() bool { return p.HasExited() && p.killed() }
+
+func (p *Process) killed() bool {
 	if p.state == nil {
 		return false
 	}

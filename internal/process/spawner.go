@@ -7,17 +7,21 @@ import (
 	"os"
 	"sync"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Spawner starts processes, all from one thread. A worker must not outlive the supervisor, for which the kernel sends it
 // SIGKILL when its parent dies; but to the kernel the parent is the thread that made it, and threads of the Go runtime
 // end when it likes, taking workers along. The main thread lasts as long as the process.
 type Spawner struct {
-	requests chan spawnRequest
-	done     chan struct{}
+	requests  chan spawnRequest
+	done      chan struct{}
+	delegated string // folder of the control group in which families have theirs; empty: they have none
 
-	mu    sync.Mutex   // held while a process is started; guards known
+	mu    sync.Mutex   // held while a process is started; guards all below
 	known map[int]bool // children that were not reaped
+	kills kills
 }
 
 type spawnRequest struct {
@@ -33,8 +37,14 @@ type spawnReply struct {
 
 // NewSpawner makes one that starts nothing before Run is called.
 func NewSpawner() *Spawner {
-	return &Spawner{requests: make(chan spawnRequest), done: make(chan struct{}), known: map[int]bool{}}
+	now := countKills()
+	return &Spawner{
+		requests: make(chan spawnRequest), done: make(chan struct{}), delegated: delegated(), known: map[int]bool{}, kills: kills{now, now},
+	}
 }
+
+// HasGroups says whether families have control groups of their own.
+func (s *Spawner) HasGroups() bool { return s.delegated != "" }
 
 // Run starts what is asked for until ctx ends. The calling goroutine must be locked to the main thread.
 func (s *Spawner) Run(ctx context.Context) error {
@@ -76,6 +86,15 @@ func (s *Spawner) fork(r spawnRequest) (*os.Process, error) {
 	if c.Outlives {
 		attributes = &syscall.SysProcAttr{Setsid: true}
 	}
+	var group string
+	if c.Mark != "" && s.delegated != "" {
+		dir, fd, err := makeGroup(s.delegated, c.Mark)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = unix.Close(fd) }()
+		group, attributes.UseCgroupFD, attributes.CgroupFD = dir, true, fd
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	pid, _, err := syscall.StartProcess(c.Path, append([]string{c.Path}, c.Args...), &syscall.ProcAttr{
@@ -85,6 +104,9 @@ func (s *Spawner) fork(r spawnRequest) (*os.Process, error) {
 		Sys: attributes,
 	})
 	if err != nil {
+		if group != "" {
+			_ = os.Remove(group)
+		}
 		return nil, fmt.Errorf("start %s: %w", c.Path, err)
 	}
 	s.known[pid] = true

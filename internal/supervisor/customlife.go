@@ -144,8 +144,9 @@ func (l *life) watch(ctx context.Context) (innocent bool) {
 	for {
 		select {
 		case <-l.process.Exited:
-			// A worker that was at work and was killed from outside, or hung, is replaced at once.
-			return l.ready && l.process.Killed() && (l.reason == "" || l.alive)
+			// A worker that was at work and was killed from outside, or hung, is replaced at once. One that has taken too much
+			// memory will do so again.
+			return l.ready && l.process.Killed() && !l.process.Starved() && (l.reason == "" || l.alive)
 		case <-ctx.Done():
 			l.halt()
 			return false

@@ -74,6 +74,8 @@ func result(p *process.Process) string {
 		return "stuck in the kernel"
 	case p.State() == nil:
 		return "unknown"
+	case p.Starved():
+		return "killed by the kernel: out of memory"
 	}
 	return strings.Replace(p.State().String(), "exit status", "exit", 1)
 }

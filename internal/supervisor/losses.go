@@ -30,6 +30,7 @@ func (s *Supervisor) watchLosses(ctx context.Context) error {
 			return nil
 		case now := <-tick.C:
 			s.round.Store(&now)
+			s.spawner.LookForKills()
 			for _, p := range s.gateway().ports {
 				p.tellLosses()
 			}

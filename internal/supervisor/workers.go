@@ -52,6 +52,7 @@ func (s *Supervisor) adoptFamilies() error {
 		return err
 	}
 	s.adopted = true
+	s.log.Debug("families of workers are kept together", "control_groups", s.spawner.HasGroups())
 	ctx := s.helping
 	s.helpers.Go(func() error { return s.spawner.ReapStrays(ctx) })
 	s.helpers.Go(func() error {
