@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -46,5 +47,24 @@ func TestKilledFromOutside(t *testing.T) {
 	}
 	if got := b.next(20*time.Millisecond, false); got != 1600*time.Millisecond {
 		t.Errorf("one that fails by itself waits %s, want what it would have waited before", got)
+	}
+}
+
+// TestAnHourOfDeaths is a worker that ends as soon as it is started, with a clock of the test's own: it is started about every five
+// seconds, for ever.
+func TestAnHourOfDeaths(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	b := backoff{random: random.Float64}
+	const life = 5 * time.Millisecond
+	starts, clock := 0, time.Duration(0)
+	for ; clock < time.Hour; starts++ {
+		wait := b.next(life, false)
+		if starts > 8 && (wait < backoffCap*3/4 || wait > backoffCap) {
+			t.Fatalf("after %s and %d starts: wait %s, want %s, less a quarter at most", clock, starts, wait, backoffCap)
+		}
+		clock += life + wait
+	}
+	if least, most := int(time.Hour/backoffCap), int(time.Hour/(backoffCap*3/4))+10; starts < least || starts > most {
+		t.Errorf("%d starts in an hour, want %d to %d", starts, least, most)
 	}
 }
