@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -9,6 +10,9 @@ import (
 	"github.com/serialvisor/serialvisor/internal/client"
 	"github.com/serialvisor/serialvisor/internal/ipc"
 )
+
+// startLimit is how long a new supervisor may take until it answers: as long as the service's unit has it, for a large history.
+const startLimit = 5 * time.Minute
 
 func upgradeCommand(p *places) *cobra.Command {
 	return &cobra.Command{
@@ -30,9 +34,11 @@ func upgradeCommand(p *places) *cobra.Command {
 				return err
 			}
 			begun := time.Now()
-			after, err := client.AwaitOther(c.Context(), p.running(), before)
+			limited, cancel := context.WithTimeout(c.Context(), startLimit)
+			defer cancel()
+			after, err := client.AwaitOther(limited, p.running(), before)
 			if err != nil {
-				return fmt.Errorf("the upgrade has begun, and the new supervisor does not answer: %w", err)
+				return fmt.Errorf("the upgrade has begun, and the new supervisor does not answer; see its log: %w", err)
 			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "version %s, before %s: pid %d, answers again after %s\n",
 				after.Version, before.Version, after.PID, time.Since(begun).Round(time.Millisecond))

@@ -42,7 +42,7 @@ func copyProgram(t *testing.T, from, to string) {
 }
 
 // upgrades is how often a supervisor is upgraded.
-const upgrades = 6
+const upgrades = 4
 
 // The supervisor is upgraded under traffic, time and again: the process stays, the device is never opened again, no line or frame is
 // lost or doubled, and a worker of the user's own is there again.
@@ -110,10 +110,9 @@ func (g *gateway) signalUpgrade(t *testing.T) {
 	if err := g.process.Signal(syscall.SIGUSR2); err != nil {
 		t.Fatal(err)
 	}
-	asked := time.Now()
 	waitUntil(t, "the new supervisor answers", func() bool {
 		s, err := g.status()
-		return err == nil && s.UptimeSeconds < before.UptimeSeconds+time.Since(asked).Seconds()/2
+		return err == nil && !s.Started.Equal(before.Started)
 	})
 }
 

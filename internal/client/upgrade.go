@@ -16,12 +16,17 @@ func (c *Client) Upgrade(ctx context.Context) error {
 	return c.askSupervisor(ctx, "upgrade", upgradeAnswerLimit, c.Subjects.Upgrade(), nil, &struct{}{})
 }
 
-// AwaitOther waits until another supervisor than the one with some status answers at a place, and returns what that says.
+// AwaitOther waits until another supervisor than the one with some status answers at a place, and returns what that says. One that
+// was upgraded is another.
 func AwaitOther(ctx context.Context, place Place, before ipc.Status) (after ipc.Status, err error) {
-	asked := time.Now()
+	// One that ends does not answer what it was asked last; one that is new may take its time.
+	limit := 200 * time.Millisecond
 	for {
-		after, err = statusAt(ctx, place)
-		if err == nil && after.UptimeSeconds < before.UptimeSeconds+time.Since(asked).Seconds()/2 {
+		after, err = statusAt(ctx, place, limit)
+		if errors.Is(err, context.DeadlineExceeded) {
+			limit *= 2
+		}
+		if err == nil && !after.Started.Equal(before.Started) {
 			return after, nil
 		}
 		select {
@@ -32,7 +37,9 @@ func AwaitOther(ctx context.Context, place Place, before ipc.Status) (after ipc.
 	}
 }
 
-func statusAt(ctx context.Context, place Place) (s ipc.Status, err error) {
+func statusAt(ctx context.Context, place Place, limit time.Duration) (s ipc.Status, err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	c, err := Connect(place, ipc.RoleAdmin)
 	if err != nil {
 		return s, err

@@ -59,6 +59,7 @@ type Status struct {
 	PID           int            `json:"pid"`
 	Ready         bool           `json:"ready"`
 	NotReady      []string       `json:"not_ready,omitempty"` // why not, a line for each reason
+	Started       time.Time      `json:"started"`             // an upgraded supervisor is another one than before, in the same process
 	UptimeSeconds float64        `json:"uptime_seconds"`
 	Broker        BrokerStatus   `json:"broker"`
 	MetricsURL    string         `json:"metrics_url,omitempty"` // where /metrics, /healthz and /readyz are

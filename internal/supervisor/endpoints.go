@@ -101,7 +101,7 @@ func (s *Supervisor) status() ipc.Status {
 	ports, workers := s.board.read()
 	status := ipc.Status{
 		Name: g.config.Name, Version: s.options.Version, PID: os.Getpid(),
-		UptimeSeconds: time.Since(s.started).Seconds(), Broker: ipc.BrokerStatus{URL: s.broker.URL()},
+		Started: s.started.UTC(), UptimeSeconds: time.Since(s.started).Seconds(), Broker: ipc.BrokerStatus{URL: s.broker.URL()},
 		Ports: ports, Workers: workers,
 	}
 	status.Broker.Store, status.Broker.StoreError = s.broker.Store()
