@@ -38,6 +38,7 @@ type run struct {
 	ctx  context.Context
 	stop func()
 	dir  string
+	log  io.Writer // gets what programs print on stderr; nil: a file for each in dir does
 	cmds []*exec.Cmd
 }
 
@@ -62,13 +63,15 @@ func newRun() (*run, error) {
 // command starts a program in a process group of its own.
 func (r *run) command(out io.Writer, name string, args ...string) error {
 	cmd := exec.Command(name, args...)
-	cmd.Stdout = out
-	log, err := os.Create(filepath.Join(r.dir, filepath.Base(name)+".log"))
-	if err != nil {
-		return err
+	cmd.Stdout, cmd.Stderr = out, r.log
+	if r.log == nil {
+		log, err := os.Create(filepath.Join(r.dir, filepath.Base(name)+".log"))
+		if err != nil {
+			return err
+		}
+		defer func() { _ = log.Close() }()
+		cmd.Stderr = log
 	}
-	defer func() { _ = log.Close() }()
-	cmd.Stderr = log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", name, err)

@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"runtime"
+	"strconv"
 )
 
 // printPeers prints what was measured of each gateway, and against the Python program.
@@ -80,3 +82,63 @@ func verdict(holds bool) string {
 	}
 	return "FAILS"
 }
+
+// table collects what is measured in several rounds, a row for each thing.
+type table struct{ rows []*row }
+
+type row struct {
+	what, unit string
+	values     []float64 // one for each round
+	limit      float64
+	kind       rowKind
+}
+
+type rowKind int
+
+const (
+	noted    rowKind = iota // nothing must hold
+	atMostIt                // the median is at most the limit
+	never                   // the sum is 0
+)
+
+func (t *table) add(kind rowKind, what string, value, limit float64, unit string) {
+	for _, r := range t.rows {
+		if r.what == what {
+			r.values = append(r.values, value)
+			return
+		}
+	}
+	t.rows = append(t.rows, &row{what, unit, []float64{value}, limit, kind})
+}
+
+func (t *table) note(what string, value float64, unit string) { t.add(noted, what, value, 0, unit) }
+
+func (t *table) atMost(what string, value, limit float64, unit string) {
+	t.add(atMostIt, what, value, limit, unit)
+}
+
+func (t *table) never(what string, value int64) { t.add(never, what, float64(value), 0, "") }
+
+// print prints medians, and of what must never be the sum.
+func (t *table) print() {
+	gatesHead()
+	for _, r := range t.rows {
+		switch r.kind {
+		case noted:
+			fmt.Printf("| %s | | %s%s | |\n", r.what, short(median(r.values)), r.unit)
+		case atMostIt:
+			m := median(r.values)
+			fmt.Printf("| %s | <= %g%s | %s%s | %s |\n", r.what, r.limit, r.unit, short(m), r.unit, verdict(m <= r.limit))
+		case never:
+			sum := 0.0
+			for _, v := range r.values {
+				sum += v
+			}
+			fmt.Printf("| %s | 0 | %s | %s |\n", r.what, short(sum), verdict(sum == 0))
+		}
+	}
+	fmt.Println()
+}
+
+// short is a number with at most two decimals.
+func short(v float64) string { return strconv.FormatFloat(math.Round(v*100)/100, 'f', -1, 64) }

@@ -60,6 +60,9 @@ func (b *beginnings) next() (of beginning, err error) {
 
 // runWorker is a worker that says when it begins. mode is what is odd about it.
 func runWorker(mode string) error {
+	if mode == printLines || mode == printEndless {
+		return runPrinter(mode)
+	}
 	if mode == "deaf" {
 		signal.Ignore(syscall.SIGTERM)
 	}
