@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -176,6 +177,32 @@ func TestStopDuringAnUpgrade(t *testing.T) {
 		return err == nil
 	})
 	g.wantInTime(t)
+}
+
+// Whoever stops the supervisor while it stops for another program is heard, and nothing that was received is lost.
+func TestStopWinsOverAnUpgrade(t *testing.T) {
+	g := newOpenGateway(t)
+	g.addWorkers(t, []string{"slow", `command: "trap 'sleep 2; exit' TERM; while :; do sleep 0.1; done"`})
+	g.install(t)
+	g.run(t)
+	stop := g.sayLines(5)
+	upgrade := g.supervisor("upgrade")
+	var said bytes.Buffer
+	upgrade.Stdout, upgrade.Stderr = &said, &said
+	if err := upgrade.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "the upgrade has begun", func() bool { return strings.Contains(g.errors.String(), "msg=upgrading") })
+	count := stop()
+	g.wantInTime(t)
+	if n := strings.Count(g.errors.String(), "msg=ready"); n != 1 {
+		t.Errorf("%d supervisors have begun\n%s", n, g.errors)
+	}
+	if err := upgrade.Wait(); err == nil || !strings.Contains(said.String(), "has ended, and no supervisor has taken its place") {
+		t.Errorf("the upgrade ended with %v: %s", err, &said)
+	}
+	g.run(t)
+	g.awaitLines(t, count)
 }
 
 func (g *gateway) replace(t *testing.T, name, text string) {

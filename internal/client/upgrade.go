@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
@@ -16,11 +18,16 @@ func (c *Client) Upgrade(ctx context.Context) error {
 	return c.askSupervisor(ctx, "upgrade", upgradeAnswerLimit, c.Subjects.Upgrade(), nil, &struct{}{})
 }
 
+// replaceLimit is how long a service manager may take to start a supervisor in place of one that has died.
+const replaceLimit = 10 * time.Second
+
 // AwaitOther waits until another supervisor than the one with some status answers at a place, and returns what that says. One that
-// was upgraded is another.
+// was upgraded is another. If the process ends instead, and nobody starts one in its place, that is an error.
 func AwaitOther(ctx context.Context, place Place, before ipc.Status) (after ipc.Status, err error) {
 	// One that ends does not answer what it was asked last; one that is new may take its time.
 	limit := 200 * time.Millisecond
+	seen := runs(before.PID) // it may be on another machine, or in a container
+	var ended time.Time
 	for {
 		after, err = statusAt(ctx, place, limit)
 		if errors.Is(err, context.DeadlineExceeded) {
@@ -29,6 +36,13 @@ func AwaitOther(ctx context.Context, place Place, before ipc.Status) (after ipc.
 		if err == nil && !after.Started.Equal(before.Started) {
 			return after, nil
 		}
+		switch {
+		case !seen || runs(before.PID):
+		case ended.IsZero():
+			ended = time.Now()
+		case time.Since(ended) > replaceLimit:
+			return after, fmt.Errorf("process %d has ended, and no supervisor has taken its place; its log says why", before.PID)
+		}
 		select {
 		case <-ctx.Done():
 			return after, errors.Join(ctx.Err(), err)
@@ -36,6 +50,9 @@ func AwaitOther(ctx context.Context, place Place, before ipc.Status) (after ipc.
 		}
 	}
 }
+
+// runs says whether there is a process on this machine.
+func runs(pid int) bool { return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
 
 func statusAt(ctx context.Context, place Place, limit time.Duration) (s ipc.Status, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -124,8 +125,25 @@ func killGroup(dir string, reap func()) {
 			return // it is gone
 		}
 		reap()
-		if os.Remove(dir) == nil { // which it cannot be before it is empty
+		if removeGroup(dir) == nil { // which it cannot be before it is empty
 			return
 		}
 	}
+}
+
+// removeGroup removes a group with those that its processes have made in it.
+func removeGroup(dir string) error {
+	inside, _ := os.ReadDir(dir)
+	for _, entry := range inside {
+		if entry.IsDir() {
+			_ = removeGroup(filepath.Join(dir, entry.Name()))
+		}
+	}
+	return os.Remove(dir)
+}
+
+// inFamily says whether a process is in the group of a family.
+func inFamily(pid int) bool {
+	groups, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
+	return strings.Contains(string(groups), "/"+groupPrefix)
 }

@@ -24,7 +24,7 @@ func TestGroupFolder(t *testing.T) {
 }
 
 func TestKillsFindTheirVictims(t *testing.T) {
-	k := kills{7, 7}
+	k := kills{before: 7, last: 7}
 	if k.take(7) {
 		t.Error("nothing was killed")
 	}

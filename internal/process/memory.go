@@ -12,9 +12,25 @@ import (
 
 // kills are counts of what the kernel has killed for want of memory.
 type kills struct {
-	before int // at the look before the last, and those that were found since
+	source string // the file that has them
+	before int    // at the look before the last, and those that were found since
 	last   int
 }
+
+// newKills counts in our control group and those below, where the kernel does, else on the whole machine.
+func newKills() kills {
+	k := kills{source: "/proc/vmstat"}
+	if dir, err := ownGroup(); err == nil {
+		if events := filepath.Join(dir, "memory.events"); counter(events, "oom_kill") >= 0 {
+			k.source = events
+		}
+	}
+	k.look(k.count())
+	k.look(k.count())
+	return k
+}
+
+func (k *kills) count() int { return counter(k.source, "oom_kill") }
 
 // look takes the count at the moment. A process may take a while to end, so what was new at the last look counts still.
 func (k *kills) look(now int) { k.before, k.last = k.last, now }
@@ -33,37 +49,28 @@ func (k *kills) take(now int) bool {
 func (s *Spawner) LookForKills() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.kills.look(countKills())
+	s.kills.look(s.kills.count())
 }
 
 // starved says whether a process that was killed was so for want of memory.
 func (s *Spawner) starved() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.kills.take(countKills())
+	return s.kills.take(s.kills.count())
 }
 
-// countKills counts in our control group and those below, where the kernel does, else on the whole machine.
-func countKills() int {
-	if dir, err := ownGroup(); err == nil {
-		if n, err := counter(filepath.Join(dir, "memory.events"), "oom_kill"); err == nil {
-			return n
-		}
-	}
-	n, _ := counter("/proc/vmstat", "oom_kill") // there is none before Linux 4.13
-	return n
-}
-
-// counter reads one line of a file of names and values.
-func counter(path, name string) (int, error) {
+// counter reads one line of a file of names and values. Without it, as before Linux 4.13, it is -1.
+func counter(path, name string) int {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return 0, err
+		return -1
 	}
 	for line := range strings.Lines(string(text)) {
-		if key, value, _ := strings.Cut(strings.TrimSpace(line), " "); key == name {
-			return strconv.Atoi(value)
+		if value, found := strings.CutPrefix(line, name+" "); found {
+			if n, err := strconv.Atoi(strings.TrimSpace(value)); err == nil {
+				return n
+			}
 		}
 	}
-	return 0, os.ErrNotExist
+	return -1
 }

@@ -37,9 +37,8 @@ type spawnReply struct {
 
 // NewSpawner makes one that starts nothing before Run is called.
 func NewSpawner() *Spawner {
-	now := countKills()
 	return &Spawner{
-		requests: make(chan spawnRequest), done: make(chan struct{}), delegated: delegated(), known: map[int]bool{}, kills: kills{now, now},
+		requests: make(chan spawnRequest), done: make(chan struct{}), delegated: delegated(), known: map[int]bool{}, kills: newKills(),
 	}
 }
 

@@ -50,14 +50,13 @@ func (s *Spawner) reapStrays() {
 // they are among the strays: those with its mark, and those that have cleared their environment and are no older than it, of
 // which nobody can know whose they are, unless they have a control group.
 func (s *Spawner) killFamily(mark string, since time.Time) {
-	grouped := s.delegated != ""
-	if grouped {
+	if s.delegated != "" {
 		killGroup(groupOf(s.delegated, mark), s.reapStrays)
 	}
 	for end := time.Now().Add(killLimit); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		left := 0
 		for _, pid := range s.strays() {
-			if began, ok := beganAt(pid); !ok || began.Before(since.Add(-clockTick)) || !marked(pid, mark) && (grouped || marked(pid, MarkName+"=")) {
+			if began, ok := beganAt(pid); !ok || began.Before(since.Add(-clockTick)) || !marked(pid, mark) && (marked(pid, MarkName+"=") || inFamily(pid)) {
 				continue
 			}
 			// Its own children, if it leads a group, are killed with it. A child that was not reaped keeps its number.

@@ -90,7 +90,7 @@ func (s *Supervisor) preparePort(c config.Port, ports []config.Port, memory *mem
 		Name: c.Name, Device: p.deviceName(), State: ipc.Closed, Line: c.Settings.Line.String(), Framing: framing,
 	}, s.started)
 	memory.ring.SetLasting(s.handover.lasting())
-	p.idle, p.inheritedSession = s.handover.device(c, memory)
+	p.idle, p.idleSession = s.handover.device(c, memory)
 	p.lasting.Store(p.idle != nil)
 	p.lease.resume()
 	return p, nil

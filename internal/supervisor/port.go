@@ -41,9 +41,9 @@ type port struct {
 	board      *board
 	log        *slog.Logger
 
-	handover         *handover
-	idle             *serialio.Port // open and in nobody's hands: of the supervisor before, or for the next one; nil: none
-	inheritedSession string
+	handover    *handover
+	idle        *serialio.Port // open and in nobody's hands: of the supervisor before, or for the next one; nil: none
+	idleSession string
 
 	memory *memory
 	lease  *lease
@@ -102,7 +102,7 @@ func (p *port) deviceName() string {
 func (p *port) Run(ctx context.Context) error {
 	wait := retryFirst
 	if p.idle == nil {
-		p.drain(p.inheritedSession)
+		p.drain(p.idleSession)
 	}
 	for ctx.Err() == nil {
 		begun := time.Now()
@@ -134,7 +134,7 @@ func (p *port) openOrGoOn(ctx context.Context) (*serialio.Port, string, error) {
 	if device := p.idle; device != nil {
 		p.idle = nil
 		p.device = device.Handover().Device
-		return device, p.inheritedSession, nil
+		return device, p.idleSession, nil
 	}
 	device, err := p.open(ctx)
 	if err != nil {

@@ -90,12 +90,24 @@ func (p *port) session(ctx context.Context, device *serialio.Port, id string) {
 	stop()
 	_ = group.Wait()
 	if p.handover.lasting() && !errors.Is(context.Cause(ctx), errHalted) {
-		p.idle = device // the next supervisor goes on with it
+		p.idle, p.idleSession = device, id // the next supervisor goes on with it
 		return
 	}
+	p.end(device, id)
+}
+
+// end publishes what is left of a session whose device is still there, and gives the device back.
+func (p *port) end(device *serialio.Port, session string) {
 	p.lasting.Store(false)
-	p.drain(id)
+	p.drain(session)
 	p.close(device)()
+}
+
+// letGo ends the session that was to go on with the next supervisor.
+func (p *port) letGo() {
+	p.end(p.idle, p.idleSession)
+	p.idle = nil
+	p.enter(ipc.Closed, "", "")
 }
 
 // waitFor waits for a group, at most for so long or until stop.

@@ -67,6 +67,7 @@ type Supervisor struct {
 
 	portsRun, workersRun sync.WaitGroup // of what runs of ports and workers
 
+	asked     context.Context    // ends when somebody has asked for the end
 	stop      context.CancelFunc // begins the end
 	reloading sync.Mutex         // held while ports and workers are replaced; guards all below
 	life      context.Context    // of workers
@@ -81,15 +82,15 @@ type Supervisor struct {
 // gateway is what the config makes at the moment.
 func (s *Supervisor) gateway() *gateway { return s.current.Load() }
 
-// Run runs a gateway until ctx ends, then stops everything in order. If it was stopped for another program to take over it
+// Run runs a gateway until asked ends, then stops everything in order. If it was stopped for another program to take over it
 // returns what that needs, beside an error if not everything could be stopped. It must be called on the main goroutine, locked to
 // the main thread: workers are started from there, and would die with any other thread.
-func Run(ctx context.Context, c *config.Config, options Options) (*Upgrade, error) {
-	ctx, stop := context.WithCancel(ctx)
+func Run(asked context.Context, c *config.Config, options Options) (*Upgrade, error) {
+	ctx, stop := context.WithCancel(asked)
 	defer stop()
 	s := &Supervisor{
 		options: options, log: options.Log, subjects: ipc.Subjects{Root: c.SubjectRoot}, started: time.Now(),
-		board: &board{}, spawner: process.NewSpawner(), devices: make(chan struct{}, 1), stop: stop,
+		board: &board{}, spawner: process.NewSpawner(), devices: make(chan struct{}, 1), asked: asked, stop: stop,
 	}
 	// From now on, so that none is missed before followSignals runs: after an upgrade they are ignored till then.
 	s.signals = make(chan os.Signal, 1)
@@ -266,6 +267,7 @@ func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
 	s.workersRun.Wait()
 	end()
 	s.portsRun.Wait()
+	s.stayAfterAll()
 	err = errors.Join(err, group.Wait())
 	s.expiry.finish(s.late)
 	s.log.Info("stopped")

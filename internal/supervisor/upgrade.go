@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -53,6 +54,9 @@ func (s *Supervisor) upgrade() error {
 	}
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
+	if s.handover.upgrading.Load() {
+		return errors.New("another upgrade is under way")
+	}
 	if s.ending {
 		return errNotRunning
 	}
@@ -71,7 +75,10 @@ func (s *Supervisor) upgrade() error {
 func (s *Supervisor) alive() (context.Context, error) {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
-	if s.ending || s.helping == nil {
+	switch {
+	case s.helping != nil && s.handover.upgrading.Load():
+		return nil, errors.New("another upgrade is under way")
+	case s.ending || s.helping == nil:
 		return nil, errNotRunning
 	}
 	return s.life, nil
@@ -117,9 +124,26 @@ func (s *Supervisor) answerUpgrade(r micro.Request) {
 	}
 }
 
+// stayAfterAll has the supervisor stop for good if it was asked to while it stopped for another program. No port runs any more.
+func (s *Supervisor) stayAfterAll() {
+	if s.asked.Err() == nil || !s.handover.upgrading.Swap(false) {
+		return
+	}
+	s.log.Info("there is no upgrade, as the supervisor is to stop")
+	s.notify("STOPPING=1")
+	var closing sync.WaitGroup
+	for _, p := range s.gateway().ports {
+		p.memory.ring.SetLasting(s.handover.lasting())
+		if p.idle != nil && !s.handover.lasting() {
+			closing.Go(p.letGo)
+		}
+	}
+	closing.Wait()
+}
+
 // leave is what the next program goes on with, or nil if none is to. No port runs any more.
 func (s *Supervisor) leave() *Upgrade {
-	if s.handover == nil || !s.handover.upgrading.Load() {
+	if s.handover == nil || !s.handover.upgrading.Load() || s.asked.Err() != nil {
 		return nil
 	}
 	u := &Upgrade{program: s.programs.self, fds: map[string]int{}, environ: append(os.Environ(), s.handover.manager.Environ()...)}
