@@ -143,7 +143,7 @@ func (g *gateway) pid() int { return g.cmd.Process.Pid }
 
 // status asks for the supervisor's status.
 func (g *gateway) status() (s ipc.Status, err error) {
-	m, err := g.tap.Request(g.subjects.Status(), nil, 10*time.Second)
+	m, err := g.tap.Request(g.subjects.Status(), nil, patience)
 	if err != nil {
 		return s, fmt.Errorf("ask for status: %w", err)
 	}
@@ -200,7 +200,7 @@ func (g *gateway) awaitOpen(names ...string) error {
 
 // queue hands a frame to a port and returns when the queue has it.
 func (g *gateway) queue(port, frame string) error {
-	m, err := g.send.Request(g.subjects.Tx(port), []byte(frame), 10*time.Second)
+	m, err := g.send.Request(g.subjects.Tx(port), []byte(frame), patience)
 	if err != nil {
 		return fmt.Errorf("queue a frame for %s: %w", port, err)
 	}
