@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Tests with a real systemd that devices stay open while the supervisor is killed, restarted and upgraded, and that workers are
-# kept in the control group that it delegates. It runs systemd in namespaces of its own, where nothing of it touches this machine; that takes root. It prints "N passed, N failed".
+# kept in the control group that it delegates. It runs systemd in namespaces of its own, where nothing of it touches this
+# machine; that takes root. It prints "N passed, N failed".
 set -euo pipefail
 cd "$(dirname "$0")/.."
 fail() { echo "systemdtest: $1" >&2; exit 1; }

@@ -33,6 +33,7 @@ const checkLimit = 30 * time.Second
 var (
 	errNoUpgrade  = errors.New("this supervisor cannot be upgraded; stop it and start the new one")
 	errNotRunning = errors.New("the supervisor is starting or stopping")
+	errUpgrading  = errors.New("another upgrade is under way")
 )
 
 // upgrade has the supervisor end for the program that now stands where its own stood, once that has found nothing wrong with the
@@ -54,11 +55,8 @@ func (s *Supervisor) upgrade() error {
 	}
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
-	if s.handover.upgrading.Load() {
-		return errors.New("another upgrade is under way")
-	}
-	if s.ending {
-		return errNotRunning
+	if err := s.mayUpgrade(); err != nil {
+		return err
 	}
 	s.log.Info("upgrading", "program", s.programs.self)
 	s.notify(systemd.Reloading()...)
@@ -75,13 +73,18 @@ func (s *Supervisor) upgrade() error {
 func (s *Supervisor) alive() (context.Context, error) {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
+	return s.life, s.mayUpgrade()
+}
+
+// mayUpgrade is an error when the supervisor is not at work. reloading must be held.
+func (s *Supervisor) mayUpgrade() error {
 	switch {
-	case s.helping != nil && s.handover.upgrading.Load():
-		return nil, errors.New("another upgrade is under way")
+	case s.handover.upgrading.Load():
+		return errUpgrading
 	case s.ending || s.helping == nil:
-		return nil, errNotRunning
+		return errNotRunning
 	}
-	return s.life, nil
+	return nil
 }
 
 // checkProgram has the program where this one stood check the config, unless life ends before.

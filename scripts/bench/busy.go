@@ -6,7 +6,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -29,15 +28,7 @@ const (
 
 // benchBusy measures what many ports cost at once, all of them busy in both directions, and whether anything is lost.
 func benchBusy() error {
-	var t table
-	for round := range *rounds {
-		fmt.Fprintf(os.Stderr, "round %d of %d: %d busy ports\n", round+1, *rounds, *busyPorts)
-		if err := measureBusy(&t); err != nil {
-			return err
-		}
-	}
-	t.print()
-	return nil
+	return inRounds(fmt.Sprintf("%d busy ports", *busyPorts), measureBusy)
 }
 
 func measureBusy(t *table) error {

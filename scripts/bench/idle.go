@@ -26,15 +26,7 @@ const (
 
 // benchIdle measures how long many ports take to start, and what they cost while they have nothing to do.
 func benchIdle() error {
-	var t table
-	for round := range *rounds {
-		fmt.Fprintf(os.Stderr, "round %d of %d: %d idle ports\n", round+1, *rounds, *idlePorts)
-		if err := measureIdle(&t); err != nil {
-			return err
-		}
-	}
-	t.print()
-	return nil
+	return inRounds(fmt.Sprintf("%d idle ports", *idlePorts), measureIdle)
 }
 
 func measureIdle(t *table) error {

@@ -31,17 +31,12 @@ const printLines, printEndless = "lines", "endless"
 
 // benchOutput measures what a worker does to the supervisor that prints without end, in lines and in a single one.
 func benchOutput() error {
-	var t table
-	for round := range *rounds {
-		for _, mode := range []string{printLines, printEndless} {
-			fmt.Fprintf(os.Stderr, "round %d of %d: a worker prints: %s\n", round+1, *rounds, mode)
-			if err := measureOutput(&t, mode); err != nil {
-				return err
-			}
+	return inRounds("a worker prints lines, and then without an end", func(t *table) error {
+		if err := measureOutput(t, printLines); err != nil {
+			return err
 		}
-	}
-	t.print()
-	return nil
+		return measureOutput(t, printEndless)
+	})
 }
 
 func measureOutput(t *table, mode string) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"os"
 	"runtime"
 	"strconv"
 )
@@ -118,6 +119,19 @@ func (t *table) atMost(what string, value, limit float64, unit string) {
 }
 
 func (t *table) never(what string, value int64) { t.add(never, what, float64(value), 0, "") }
+
+// inRounds prints what is measured in all rounds.
+func inRounds(what string, measure func(*table) error) error {
+	var t table
+	for round := range *rounds {
+		fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, *rounds, what)
+		if err := measure(&t); err != nil {
+			return err
+		}
+	}
+	t.print()
+	return nil
+}
 
 // print prints medians, and of what must never be the sum.
 func (t *table) print() {
