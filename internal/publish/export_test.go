@@ -10,3 +10,6 @@ func Patient(d time.Duration) Option { return func(p *Publisher) { p.patient = d
 
 // WindowMessages is how many messages may be under way.
 const WindowMessages = windowMessages
+
+// Haste is for how long a message is left alone that was sent.
+const Haste = haste

@@ -50,6 +50,7 @@ type Publisher struct {
 	complained time.Time // when that was
 	missing    missing   // messages that were given up
 
+	asks    bool      // the oldest message is to be sent again, to see how things are
 	stalled bool      // messages are given up for others to go on
 	known   bool      // the stream was known to store when that was last of interest
 	alive   time.Time // when the stream last stored a message in time

@@ -10,16 +10,29 @@ import (
 // lost for certain when a later one has: it was refused, or dropped when the store failed. Without that there is nothing
 // to tell lost ones from those that a slow stream will come to, and sending these again would only make it slower; then
 // new messages show how things are, and when there are none, and no answers either, the oldest alone is sent again from
-// time to time.
+// time to time. A stream that is known to store may yet come to it: many copies would wait there one behind the other, and the
+// last be stored once more when the stream has forgotten the first. So one that is not young any more is sent again after a long
+// silence only.
 
 // repeat sends again, in order, what the stream has lost.
 func (p *Publisher) repeat() {
 	now := time.Now()
 	p.mu.Lock()
-	quiet := now.Sub(p.sent) > p.patience && now.Sub(p.heard) > p.patience
+	silence := p.patience
+	if p.stores() && !p.asks && !p.isYoung(now) {
+		silence = p.patient
+	}
+	quiet := now.Sub(p.sent) > silence && now.Sub(p.heard) > silence
+	p.asks = false
 	again := p.pick(func(n uint64, s *slot) bool { return p.isLost(s, now) || quiet && n == p.window.head })
 	p.mu.Unlock()
 	p.sendAgain(again)
+}
+
+// isYoung says whether the oldest message may be sent again after a short silence: its copies come to the stream within the time for
+// which that remembers an id. It must be called with mu held.
+func (p *Publisher) isYoung(now time.Time) bool {
+	return !p.window.empty() && now.Sub(p.window.at(p.window.head).came) < 2*p.patience+p.patience/4
 }
 
 // probe sends the oldest message again if it has waited for long, so that an answer shows how things are.

@@ -59,7 +59,7 @@ func (p *Publisher) limit(stores bool) time.Duration {
 
 // trust ends a stall because the stream is known to store again, and has it asked what it has. It must be called with mu held.
 func (p *Publisher) trust(now time.Time) {
-	p.stalled, p.alive = false, now
+	p.stalled, p.alive, p.asks = false, now, true
 	p.sent, p.heard = time.Time{}, time.Time{}
 	notify(p.again)
 }

@@ -263,6 +263,7 @@ func TestStreamThatStoresAgain(t *testing.T) {
 	for range window + 10 { // which are lost
 		h.next(h.first)
 	}
+	<-time.After(publish.Haste) // till then they are left alone
 	stores.Store(true)
 	more := make(chan error, 1)
 	go func() { more <- p.Publish(t.Context(), message(window+10), window+11) }() // ends when it is stored

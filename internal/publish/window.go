@@ -14,6 +14,9 @@ import (
 const (
 	windowMessages = 4096
 	windowBytes    = 8 << 20
+	// firstSlots is how many there is room for at first: most ports never need more, and there are many publishers. There is
+	// twice as much each time that it does not do, up to windowMessages.
+	firstSlots = 64
 )
 
 // slot is one message under way.
@@ -36,7 +39,7 @@ type slot struct {
 // Message n is in slots[n % len]; head and tail count messages and never go back. The oldest is never done, as head
 // moves over those that are.
 type window struct {
-	slots      [windowMessages]slot
+	slots      []slot // their number is a power of two
 	limit      uint64 // of messages
 	head, tail uint64
 	bytes      int
@@ -51,15 +54,26 @@ func (w *window) full(size int) bool {
 // has says whether message n is under way.
 func (w *window) has(n uint64) bool { return n >= w.head && n < w.tail && !w.at(n).done }
 
-func (w *window) at(n uint64) *slot { return &w.slots[n%windowMessages] }
+func (w *window) at(n uint64) *slot { return &w.slots[n%uint64(len(w.slots))] }
 
 // push adds a message and returns its number.
 func (w *window) push(s slot) uint64 {
+	if w.tail-w.head == uint64(len(w.slots)) {
+		w.grow()
+	}
 	n := w.tail
 	*w.at(n) = s
 	w.tail++
 	w.bytes += s.size
 	return n
+}
+
+func (w *window) grow() {
+	old := *w
+	w.slots = make([]slot, max(firstSlots, 2*len(old.slots)))
+	for n := w.head; n < w.tail; n++ {
+		*w.at(n) = *old.at(n)
+	}
 }
 
 // settle notes that message n is not waited for any more, and returns the mark up to which none is, if that has moved.
