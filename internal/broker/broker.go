@@ -29,7 +29,9 @@ type Options struct {
 	History  History
 	Queues   []Queue // of all ports, also those with none
 	MaxFrame int     // longest frame of any port, in bytes
-	Log      *slog.Logger
+	// Users, if set, are let in from the start: a client that finds its way back must not be refused.
+	Users func(*Broker) ([]Grant, error)
+	Log   *slog.Logger
 }
 
 // Broker is a running server. Its methods may be called from any goroutine.
@@ -82,6 +84,14 @@ func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
 	if address.IP.IsUnspecified() {
 		b.url = fmt.Sprintf("nats://127.0.0.1:%d", address.Port)
 	}
+	b.setPlan(opts.Queues, planQueues(b.subjects, opts.Queues))
+	if opts.Users != nil {
+		users, err := opts.Users(b)
+		if err != nil {
+			return nil, fmt.Errorf("broker: %w", err)
+		}
+		b.Grant(users...)
+	}
 	if err := b.settleHistory(); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
@@ -114,7 +124,6 @@ func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
 	if b.js, err = jetstream.New(b.control); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
-	b.setPlan(opts.Queues, planQueues(b.subjects, opts.Queues))
 	if err := b.createStreams(ctx); err != nil {
 		return nil, b.orFull(err)
 	}
@@ -126,6 +135,9 @@ func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
 
 // URL is where clients on this machine connect to.
 func (b *Broker) URL() string { return b.url }
+
+// Address is where the broker listens, with the host as in Options.
+func (b *Broker) Address() string { return b.opts.Listen }
 
 // Traffic is the supervisor's own connection to the account of readers, taps and the history.
 func (b *Broker) Traffic() *nats.Conn { return b.traffic }
@@ -182,7 +194,8 @@ func (b *Broker) serverOptions() (*server.Options, error) {
 		MaxPayload: int32(max(server.MAX_PAYLOAD_SIZE, b.opts.MaxFrame+headerRoom)),
 		// Nobody waits for a client that does not read; see cutLaggards.
 		MaxPending: b.maxPending(), NoFastProducerStall: true,
-		PingInterval:           20 * time.Second,
+		PingInterval:           pingEach,
+		AuthTimeout:            authLimit.Seconds(),
 		DisableJetStreamBanner: true, CustomClientAuthentication: b,
 	}
 	if err := o.ProcessConfigString(b.accounts()); err != nil {
@@ -190,6 +203,12 @@ func (b *Broker) serverOptions() (*server.Options, error) {
 	}
 	return o, nil
 }
+
+// pingEach is how often clients are asked whether they live, of which hundreds of idle workers take notice, too.
+const pingEach = 2 * time.Minute
+
+// authLimit is how long a client may take to say who it is. A machine that starts hundreds of workers is slow.
+const authLimit = 5 * time.Second
 
 // headerRoom is added to the longest frame for headers and acknowledgement subjects.
 const headerRoom = 4 << 10

@@ -37,7 +37,16 @@ func start(t *testing.T, o broker.Options) *broker.Broker {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.Shutdown)
+	rewindAll(t, b, o.Queues)
 	return b
+}
+
+// rewindAll does as starts of writers do.
+func rewindAll(t *testing.T, b *broker.Broker, queues []broker.Queue) {
+	t.Helper()
+	for _, q := range queues {
+		rewind(t, b, q.Port)
+	}
 }
 
 // connect is a client with a grant.

@@ -23,6 +23,9 @@ const (
 	collectOften = 25 // percent, see debug.SetGCPercent
 	// smallPending is what may wait for any client in any case.
 	smallPending = 1 << 20
+	// littleSent is how much must have been sent since a look at which nothing waited for anybody, for another to be worth it:
+	// a look at hundreds of idle clients, ten times a second, takes more time than all that they do.
+	littleSent = smallPending / 4
 )
 
 // cutLaggards cuts off the clients for which so much waits that the server drops what else comes for them. It would do so
@@ -30,6 +33,10 @@ const (
 // wait for such clients instead, up to 10 ms at a time, and with them everybody else. When too much waits for all together,
 // those for which most does are cut off.
 func (b *Broker) cutLaggards() {
+	sent, err := b.sent()
+	if err != nil || !b.laggards.waiting && sent-b.laggards.sent < littleSent {
+		return // of an error this version has none
+	}
 	connections, err := b.server.Connz(&server.ConnzOptions{Sort: server.ByPending, Limit: 1024, Username: true})
 	if err != nil {
 		return // never, with these options
@@ -38,6 +45,7 @@ func (b *Broker) cutLaggards() {
 	for _, c := range connections.Conns {
 		all += int64(c.Pending)
 	}
+	b.laggards.waiting, b.laggards.sent = all > 0, sent
 	b.collect(all > muchPending)
 	cut := false
 	defer func() {
@@ -59,8 +67,23 @@ func (b *Broker) cutLaggards() {
 	}
 }
 
+// sent is how many bytes the server has had for clients, those that wait included.
+func (b *Broker) sent() (bytes int64, err error) {
+	figures, err := b.server.AccountStatz(&server.AccountStatzOptions{Accounts: []string{string(Traffic), string(Control)}})
+	if err != nil {
+		return 0, err
+	}
+	for _, a := range figures.Accounts {
+		bytes += a.Sent.Bytes
+	}
+	return bytes, nil
+}
+
 // laggards are the clients that were cut off. The zero value is none.
 type laggards struct {
+	waiting bool  // something was, for any client, at the last look; Watch's
+	sent    int64 // what was sent until then; Watch's
+
 	mu     sync.Mutex // guards the rest
 	count  uint64
 	recent []string // the numbers of the last ones

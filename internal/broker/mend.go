@@ -155,19 +155,15 @@ func (b *Broker) waitingNowhere(ctx context.Context, gone []streamOn) map[string
 
 // forgetWritten takes from a queue the frames that its writer has acknowledged and that are there still: while the store
 // could not be written they could not be removed. A new consumer would begin with them.
-func (b *Broker) forgetWritten(ctx context.Context, queue jetstream.Stream, t ipc.Target) error {
-	consumer, err := queue.Consumer(ctx, t.Consumer)
-	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("port %s: consumer of its queue: %w", t.Port, err)
-	}
-	info := consumer.CachedInfo()
-	if info.AckFloor.Stream < queue.CachedInfo().State.FirstSeq {
-		return nil
-	}
+func (b *Broker) forgetWritten(ctx context.Context, queue jetstream.Stream, t ipc.Target, info *jetstream.ConsumerInfo) error {
 	subject := b.subjects.Tx(t.Port)
+	first, err := nextOn(ctx, queue, subject, 0)
+	if err != nil {
+		return fmt.Errorf("port %s: the first frame of its queue: %w", t.Port, err)
+	}
+	if first == nil || first.Sequence > info.AckFloor.Stream {
+		return nil
+	}
 	state, err := queue.Info(ctx, jetstream.WithSubjectFilter(subject))
 	if err != nil {
 		return fmt.Errorf("port %s: its queue: %w", t.Port, err)

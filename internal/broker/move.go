@@ -221,7 +221,7 @@ func (b *Broker) Moved(ctx context.Context, port string, from uint64) (map[uint6
 	}
 	b.store.asked.RLock()
 	defer b.store.asked.RUnlock()
-	s, err := b.js.Stream(ctx, t.Stream)
+	s, err := b.handle(ctx, t.Stream)
 	if err != nil {
 		return nil, fmt.Errorf("port %s: its queue: %w", port, err)
 	}

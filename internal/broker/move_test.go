@@ -100,6 +100,7 @@ func TestALowerLimitDropsNothing(t *testing.T) {
 			if err := b.SetQueues(t.Context(), o.Queues); err != nil {
 				t.Fatal(err)
 			}
+			rewindAll(t, b, o.Queues)
 			return b
 		}},
 	} {
@@ -249,6 +250,7 @@ func TestNobodyPassesWhatMoves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	rewindAll(t, b, o.Queues)
 	for i, got := range fetch(t, b, "gps", 100+accepted) {
 		if got != fmt.Sprint(i) {
 			t.Fatalf("frame %s is number %d", got, i)

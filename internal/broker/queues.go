@@ -151,16 +151,6 @@ func (b *Broker) deleteEmpty(ctx context.Context) error {
 	return nil
 }
 
-// rewindQueues makes the consumers of ports' queues.
-func (b *Broker) rewindQueues(ctx context.Context, ports []Queue) error {
-	for _, q := range ports {
-		if _, err := b.RewindQueue(ctx, q.Port); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // queueStreams lists the streams of the queue that an earlier run has left, with how much they hold of each subject.
 func (b *Broker) queueStreams(ctx context.Context) ([]*jetstream.StreamInfo, error) {
 	var found []*jetstream.StreamInfo

@@ -21,19 +21,6 @@ func (b *Broker) setPlan(queues []Queue, plan []stream) {
 func (b *Broker) SetQueues(ctx context.Context, queues []Queue) error {
 	before := *b.queues.Load()
 	plan := replan(b.subjects, b.planned(), before, queues)
-	if err := b.replan(ctx, queues, plan); err != nil {
-		return err
-	}
-	var changed []Queue
-	for _, q := range queues {
-		if !slices.Contains(before, q) {
-			changed = append(changed, q)
-		}
-	}
-	return b.rewindQueues(ctx, changed)
-}
-
-func (b *Broker) replan(ctx context.Context, queues []Queue, plan []stream) error {
 	b.store.asked.RLock()
 	defer b.store.asked.RUnlock()
 	b.setPlan(queues, plan)

@@ -100,9 +100,6 @@ func (b *Broker) createStreams(ctx context.Context) error {
 		return err
 	}
 	moved, err := b.createQueues(ctx)
-	if err == nil {
-		err = b.rewindQueues(ctx, b.opts.Queues)
-	}
 	if err != nil {
 		return err
 	}
@@ -232,7 +229,7 @@ func (b *Broker) Target(port string) ipc.Target {
 }
 
 // RewindQueue makes what a port's writer has not acknowledged the next to be delivered, at once and in order, and
-// nothing else before it. Only while no writer of the port runs. It returns a number that names the queue: another one that
+// nothing else before it: the queue has no consumer before. Only while no writer of the port runs. It returns a number that names the queue: another one that
 // came to be in its place, where sequences begin anew, has another number. Without a queue it is 0.
 func (b *Broker) RewindQueue(ctx context.Context, port string) (queue uint64, err error) {
 	t := b.Target(port)
@@ -241,15 +238,21 @@ func (b *Broker) RewindQueue(ctx context.Context, port string) (queue uint64, er
 	}
 	b.store.asked.RLock()
 	defer b.store.asked.RUnlock()
-	s, err := b.js.Stream(ctx, t.Stream)
+	s, err := b.handle(ctx, t.Stream)
 	if err != nil {
 		return 0, fmt.Errorf("port %s: its queue: %w", port, err)
 	}
-	if err := b.forgetWritten(ctx, s, t); err != nil {
-		return 0, err
-	}
-	if err := s.DeleteConsumer(ctx, t.Consumer); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return 0, fmt.Errorf("port %s: rewind its queue: %w", port, err)
+	switch old, err := s.Consumer(ctx, t.Consumer); {
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+	case err != nil:
+		return 0, fmt.Errorf("port %s: consumer of its queue: %w", port, err)
+	default:
+		if err := b.forgetWritten(ctx, s, t, old.CachedInfo()); err != nil {
+			return 0, err
+		}
+		if err := s.DeleteConsumer(ctx, t.Consumer); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return 0, fmt.Errorf("port %s: rewind its queue: %w", port, err)
+		}
 	}
 	return incarnation(s), b.createConsumer(ctx, t)
 }
@@ -296,12 +299,16 @@ func (b *Broker) Queued(ctx context.Context, port string) (uint64, error) {
 	}
 	b.store.asked.RLock()
 	defer b.store.asked.RUnlock()
-	c, err := b.js.Consumer(ctx, t.Stream, t.Consumer)
+	s, err := b.handle(ctx, t.Stream)
+	if err != nil {
+		return 0, err
+	}
+	subject := b.subjects.Tx(port)
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(subject))
 	if err != nil {
 		return 0, fmt.Errorf("port %s: length of its queue: %w", port, err)
 	}
-	info := c.CachedInfo()
-	return info.NumPending + uint64(info.NumAckPending), nil
+	return info.State.Subjects[subject], nil
 }
 
 // PublishState puts a port's state on the bus and into the history.

@@ -64,7 +64,7 @@ func (b *Broker) Written(ctx context.Context, port string) ([]uint64, error) {
 
 // firstQueued is the first frame in a port's queue, or nil.
 func (b *Broker) firstQueued(ctx context.Context, t ipc.Target) (jetstream.Stream, *jetstream.RawStreamMsg, error) {
-	queue, err := b.js.Stream(ctx, t.Stream)
+	queue, err := b.handle(ctx, t.Stream)
 	if err != nil {
 		return nil, nil, fmt.Errorf("port %s: its queue: %w", t.Port, err)
 	}

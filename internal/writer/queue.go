@@ -14,6 +14,13 @@ import (
 	"github.com/serialvisor/serialvisor/internal/ring"
 )
 
+// pullAgain is how long a request for frames is valid, and pullBeat how often the queue says that it is. With hundreds of ports
+// that is most of what there is to do while nothing is sent. When the store has lost a request the supervisor says so.
+const (
+	pullAgain = 5 * time.Minute
+	pullBeat  = 30 * time.Second
+)
+
 // prefetch is how many frames the writer holds that are not written yet.
 const prefetch = 256
 
@@ -33,7 +40,7 @@ func (w *writer) consume(ctx, background context.Context, helpers *errgroup.Grou
 	if _, err := w.control.Subscribe(w.Subjects.Leased(w.Spec.Port), func(*nats.Msg) { w.leaseChanged() }); err != nil {
 		return nil, fmt.Errorf("listen for leases: %w", err)
 	}
-	consuming, err := consumer.Consume(w.takeQueued, jetstream.PullMaxMessages(prefetch),
+	consuming, err := consumer.Consume(w.takeQueued, jetstream.PullMaxMessages(prefetch), jetstream.PullExpiry(pullAgain), jetstream.PullHeartbeat(pullBeat),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { w.Log.Debug("queue", "error", err) }))
 	if err != nil {
 		return nil, fmt.Errorf("queue %s: %w", w.Spec.Queue.Stream, err)
