@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -10,7 +11,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"golang.org/x/sys/unix"
+
+	"github.com/serialvisor/serialvisor/internal/ipc"
 )
 
 // workerRole is the variable that makes this test's program a worker, and says which.
@@ -49,6 +53,9 @@ func playWorker(role string) int {
 			waited = err == nil
 		}
 	}
+	if role == "asks" {
+		go askAgainAndAgain(name)
+	}
 	notify("READY=1\nSTATUS=at work as " + role)
 	_ = os.WriteFile(filepath.Join(name+".ready"), []byte(time.Now().Format(time.RFC3339Nano)), 0o600)
 	for {
@@ -59,4 +66,19 @@ func playWorker(role string) int {
 			notify("WATCHDOG=1")
 		}
 	}
+}
+
+// askAgainAndAgain asks for the status over a connection of its own, and notes in a file when the supervisor that answers was
+// started.
+func askAgainAndAgain(name string) {
+	nc, err := nats.Connect(os.Getenv("NATS_URL"), nats.UserInfo(os.Getenv("NATS_USER"), os.Getenv("NATS_PASSWORD")),
+		nats.CustomInboxPrefix(os.Getenv("NATS_INBOX_PREFIX")), nats.MaxReconnects(-1))
+	for ; err == nil; time.Sleep(20 * time.Millisecond) {
+		var s ipc.Status
+		m, err := nc.Request(ipc.Subjects{Root: os.Getenv("SERIALVISOR_ROOT")}.Status(), nil, time.Second)
+		if err == nil && json.Unmarshal(m.Data, &s) == nil {
+			_ = os.WriteFile(name+".answer", []byte(s.Started.Format(time.RFC3339Nano)), 0o600)
+		}
+	}
+	fmt.Fprintln(os.Stderr, "<3>", err)
 }

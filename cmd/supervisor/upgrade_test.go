@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -53,7 +54,8 @@ func TestUpgradeUnderTraffic(t *testing.T) {
 			g := newOpenGateway(t)
 			g.install(t)
 			g.write(t, fmt.Sprintf("name: test\nbroker: {listen: 127.0.0.1:0}\nports: {gps: {device: %s}, gone: {device: %s}}\n"+
-				"workers: {cat: {command: [cat], stdio: true, ports: [gps], role: tap}}\n", g.device.Path(), filepath.Join(g.dir, "gone")))
+				"workers: {cat: {command: exec cat > seen, directory: %s, stdio: true, ports: [gps], role: tap}}\n",
+				g.device.Path(), filepath.Join(g.dir, "gone"), g.dir))
 			if managed {
 				g.manager = startManager(t)
 			}
@@ -62,6 +64,8 @@ func TestUpgradeUnderTraffic(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			waitUntil(t, "all workers run", func() bool { return g.allRun(t) })
+			before := g.processes(t)
 			stop := g.sayLines(5)
 			heard := g.hearUntil("the end\n")
 			var want strings.Builder
@@ -87,9 +91,11 @@ func TestUpgradeUnderTraffic(t *testing.T) {
 			want.WriteString("the end\n")
 			wantHeard(t, heard, want.String(), patience)
 			g.awaitLines(t, count)
-			waitUntil(t, "the worker runs", func() bool {
-				return g.worker(t, "cat").State == ipc.WorkerRunning
-			})
+			waitUntil(t, "all workers run", func() bool { return g.allRun(t) })
+			g.wantSeen(t, count)
+			if after := g.processes(t); !maps.Equal(before, after) {
+				t.Errorf("the workers' processes %v have become %v\n%s", before, after, g.errors)
+			}
 			if !managed {
 				return
 			}
@@ -99,6 +105,50 @@ func TestUpgradeUnderTraffic(t *testing.T) {
 			}
 		})
 	}
+}
+
+// wantSeen waits until a worker has read all lines that the device has said, and wants each to be there once.
+func (g *gateway) wantSeen(t *testing.T, count int) {
+	t.Helper()
+	var want strings.Builder
+	for n := range count {
+		fmt.Fprintf(&want, "line %d\n", n)
+	}
+	path := filepath.Join(g.dir, "seen")
+	waitUntil(t, "the worker has read all", func() bool {
+		info, err := os.Stat(path)
+		return err == nil && info.Size() >= int64(want.Len())
+	})
+	if seen, err := os.ReadFile(path); err != nil || string(seen) != want.String() {
+		t.Errorf("the worker has read %d bytes that are not the %d said, %v; they differ from %.60q on", len(seen), want.Len(), err,
+			firstDifference(seen, []byte(want.String())))
+	}
+}
+
+// processes are those of the workers, by name.
+func (g *gateway) processes(t *testing.T) map[string]int {
+	t.Helper()
+	s, err := g.status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := map[string]int{}
+	for _, w := range s.Workers {
+		list[w.Name] = w.PID
+	}
+	return list
+}
+
+// allRun says whether all workers run, apart from those of the port "gone".
+func (g *gateway) allRun(t *testing.T) bool {
+	t.Helper()
+	s, err := g.status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return !slices.ContainsFunc(s.Workers, func(w ipc.WorkerStatus) bool {
+		return w.State != ipc.WorkerRunning && !strings.HasPrefix(w.Name, "gone/")
+	})
 }
 
 // signalUpgrade upgrades by SIGUSR2, and waits for the new supervisor.

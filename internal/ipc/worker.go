@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -23,20 +24,35 @@ const (
 	EnvNotify      = "NOTIFY_SOCKET" // as in sd_notify(3)
 	EnvWatchdog    = "WATCHDOG_USEC"
 	EnvWatchdogPID = "WATCHDOG_PID"
+
+	// EnvFirstFD is where the descriptors of a built-in worker begin that goes on in the process of another; else FDFirst.
+	EnvFirstFD = "SERIALVISOR_FIRST_FD"
 )
 
-// Descriptors that a built-in worker is born with, beside 0 to 2.
+// FDFirst is the first descriptor of a built-in worker beside the standard streams.
+const FDFirst = 3
+
+// Descriptors that a built-in worker is born with, beside 0 to 2, for Descriptor.
 const (
-	FDDevice    = 3 // the tty, non-blocking, an open file description of its own
-	FDRing      = 4 // a memfd with the port's ring.Ring
-	FDReady     = 5 // a pipe: the worker writes Ready to it, then closes it
-	FDPipeRead  = 6 // the pipe that the worker moves bytes through, non-blocking
+	FDDevice    = FDFirst // the tty, non-blocking, an open file description of its own
+	FDRing      = 4       // a memfd with the port's ring.Ring
+	FDReady     = 5       // a pipe: the worker writes Ready to it, then closes it
+	FDPipeRead  = 6       // the pipe that the worker moves bytes through, non-blocking
 	FDPipeWrite = 7
 	FDBell      = 8  // an eventfd by which the reader wakes the writer
 	FDReceived  = 9  // the reading end of the reader's pipe, for the writer to count what is in it
-	FDBroker    = 10 // a connected socket to the broker, for the credentials in the environment
-	FDSecond    = 11 // another, for Spec.Second
+	FDSuccessor = 10 // a socket on which it is told what goes on in its process, see Successor
+	FDBroker    = 11 // a connected socket to the broker, for the credentials in the environment
+	FDSecond    = 12 // another, for Spec.Second
 )
+
+// Descriptor is where one of those is in this process.
+func Descriptor(fd int) int {
+	if first, err := strconv.Atoi(os.Getenv(EnvFirstFD)); err == nil {
+		return fd - FDFirst + first
+	}
+	return fd
+}
 
 // Ready is what a worker writes to FDReady when it is connected and at work; the same line as in sd_notify(3).
 const Ready = "READY=1\n"

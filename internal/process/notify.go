@@ -50,8 +50,27 @@ func ListenNotices() (*Notices, error) {
 	return &Notices{conn, address}, nil
 }
 
+// AdoptNotices goes on with a socket that was passed on. It owns the descriptor.
+func AdoptNotices(fd int, address string) (*Notices, error) {
+	file := os.NewFile(uintptr(fd), address)
+	defer func() { _ = file.Close() }() // FilePacketConn has its own
+	conn, err := net.FilePacketConn(file)
+	if err != nil {
+		return nil, fmt.Errorf("socket for notices: %w", err)
+	}
+	return &Notices{conn.(*net.UnixConn), address}, nil
+}
+
 // Close ends Receive.
 func (n *Notices) Close() { _ = n.conn.Close() }
+
+// Detach ends Receive and returns the descriptor, for another program: what is said from then on waits there.
+func (n *Notices) Detach() (fd int, err error) {
+	if err := n.conn.SetReadDeadline(time.Now()); err != nil {
+		return -1, err
+	}
+	return Descriptor(n.conn)
+}
 
 // Receive passes on what is said, until Close. Others than our own user, and root, are not heard: everybody on the machine can
 // find the socket.

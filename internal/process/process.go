@@ -23,6 +23,9 @@ type Command struct {
 	// Mark is a variable with its value that stands in Env of this process and in no other's. All that descends from the
 	// process inherits it, and is known by it. Empty: it has no children.
 	Mark string
+	// Into, if set, has a process that waits for it become the program, instead of a new one: it hands over the descriptors from
+	// 0 on and returns the process's number. With an error a new one is started.
+	Into func(files []uintptr) (pid int, err error)
 	// Outlives says that the process goes on when the supervisor dies, in a session of its own.
 	Outlives bool
 
@@ -76,6 +79,79 @@ func (s *Spawner) Start(c Command) (*Process, error) {
 	return p, nil
 }
 
+// Adopted is a child that a program before this one, in this process, has started.
+type Adopted struct {
+	PID     int
+	Started time.Time
+	Mark    string // as in Command
+	// Output are our ends of the pipes that it prints to, with those who read them as in Command; nil: nobody does.
+	Output         []int
+	Stdout, Stderr func(io.Reader)
+}
+
+// Adopt goes on with a process. It owns the descriptors.
+func (s *Spawner) Adopt(a Adopted) (*Process, error) {
+	exited, drained := make(chan struct{}), make(chan struct{})
+	p := &Process{Started: a.Started, Exited: exited, drained: drained, mark: a.Mark}
+	for _, fd := range a.Output {
+		f, err := OurEnd(fd, "output")
+		if err != nil {
+			p.closePipes()
+			return nil, fmt.Errorf("process %d: %w", a.PID, err)
+		}
+		p.pipes = append(p.pipes, f)
+	}
+	var err error
+	if p.Process, err = s.adopt(a.PID); err != nil {
+		p.closePipes()
+		return nil, err
+	}
+	for i, f := range p.pipes {
+		p.output.Go(func() { []func(io.Reader){a.Stdout, a.Stderr}[i](f) })
+	}
+	go p.reap(s, exited, drained) // ends with the process and its output
+	return p, nil
+}
+
+// Detach ends what reads the output of a process that lives on in the hands of another program, and returns our ends of its
+// pipes. What reads it gets os.ErrDeadlineExceeded; if it takes longer than a time to end, hurry is called, which must end it.
+func (p *Process) Detach(limit time.Duration, hurry func()) (output []int, err error) {
+	for _, f := range p.pipes {
+		if err := f.SetReadDeadline(time.Now()); err != nil {
+			return nil, err
+		}
+	}
+	late := time.AfterFunc(limit, hurry)
+	p.output.Wait()
+	late.Stop()
+	for _, f := range p.pipes {
+		fd, err := Descriptor(f)
+		if err != nil {
+			return nil, err
+		}
+		output = append(output, fd)
+	}
+	return output, nil
+}
+
+// OurEnd is the supervisor's end of a pipe that was passed on.
+func OurEnd(fd int, name string) (*os.File, error) {
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, fmt.Errorf("pipe for %s on descriptor %d: %w", name, fd, err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// Descriptor is that of a file or connection, which is left as it is and keeps it.
+func Descriptor(f syscall.Conn) (fd int, err error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	err = raw.Control(func(n uintptr) { fd = int(n) })
+	return fd, err
+}
+
 // Pipe makes a pipe whose read end is the supervisor's and non-blocking, and whose write end is a worker's and blocking.
 func Pipe(name string) (ours *os.File, theirs int, err error) { return pipe(name, 0) }
 
@@ -101,6 +177,7 @@ const lastOutput = 2 * time.Second
 
 // reap waits for the process alone: a grandchild that holds its output does not delay the news.
 func (p *Process) reap(s *Spawner, exited, drained chan<- struct{}) {
+	awaitExit(p.Pid)
 	state, err := p.Process.Wait()
 	if err == nil {
 		p.state = state
@@ -120,6 +197,26 @@ func (p *Process) reap(s *Spawner, exited, drained chan<- struct{}) {
 	p.output.Wait()
 	p.closePipes()
 	close(drained)
+}
+
+// awaitExit waits for the end of a child, without a thread of its own as a system call that waits would take: there may be hundreds.
+// If that cannot be had it returns at once.
+func awaitExit(pid int) {
+	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK) // since Linux 5.10
+	if err != nil {
+		return
+	}
+	f := os.NewFile(uintptr(fd), "process")
+	defer func() { _ = f.Close() }()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Read(func(fd uintptr) bool { // an error means that it cannot be waited for like this
+		var end unix.Siginfo
+		err := unix.Waitid(unix.P_PIDFD, int(fd), &end, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		return err != nil && err != unix.EAGAIN && err != unix.EINTR || err == nil && end.Signo != 0
+	})
 }
 
 // awaitRead waits until a pipe is empty, for a time.

@@ -59,8 +59,30 @@ func (s *Spawner) Run(ctx context.Context) error {
 	}
 }
 
+// Expect notes that a process is a child which somebody will wait for.
+func (s *Spawner) Expect(pid int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known[pid] = true
+}
+
+// adopt is the handle of a child that this program has not started.
+func (s *Spawner) adopt(pid int) (*os.Process, error) {
+	s.Expect(pid)
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return nil, fmt.Errorf("go on with process %d: %w", pid, err)
+	}
+	return p, nil
+}
+
 // start has a process started, with descriptors from 0 on that stay the caller's.
 func (s *Spawner) start(c Command, files []uintptr) (*os.Process, error) {
+	if c.Into != nil {
+		if pid, err := c.Into(files); err == nil {
+			return s.adopt(pid)
+		}
+	}
 	r := spawnRequest{c, files, make(chan spawnReply, 1)}
 	select {
 	case s.requests <- r:

@@ -12,8 +12,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -37,8 +38,18 @@ type Bridge struct {
 	Subjects ipc.Subjects
 	Ports    []Port
 	Log      *slog.Logger
-	// ID begins the message ids of what is queued, and is of this run of the process alone.
-	ID string
+	State
+
+	feeder *feeder
+}
+
+// State is what is on its way between a process and the bus. When a bridge has ended another goes on with it, in another program.
+type State struct {
+	ID      string // begins the message ids of what is queued, and is of this run of the process alone
+	Lines   int    // how many the process has printed that are done with
+	Printed []byte // what it has printed since
+	Skips   bool   // it is in the middle of a line that is too long
+	Unread  []byte // what the process is to read and its pipe did not take
 }
 
 // Limits of what waits for a process that does not read. What is beyond is dropped and counted: a port waits for nobody.
@@ -48,9 +59,8 @@ const (
 )
 
 // Feed passes frames on to in, from now on, until end. It does not wait for in: a process that does not read misses frames.
-func (b *Bridge) Feed(in io.Writer) (end func(), err error) {
-	out := bufio.NewWriter(in)
-	var mu sync.Mutex // held while a frame is written
+func (b *Bridge) Feed(in *os.File) (end func(), err error) {
+	b.feeder = &feeder{in: in, unread: b.Unread}
 	b.Conn.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		b.Log.Warn("frames are not passed to a worker, which does not read", "error", err)
 	})
@@ -65,12 +75,8 @@ func (b *Bridge) Feed(in io.Writer) (end func(), err error) {
 	}
 	for _, p := range b.Ports {
 		sub, err := b.Conn.Subscribe(b.Subjects.Rx(p.Name), func(m *nats.Msg) {
-			mu.Lock()
-			defer mu.Unlock()
-			b.line(out, p, m.Data)
-			if more, _, err := m.Sub.Pending(); err != nil || more <= 1 { // this one counts still
-				_ = out.Flush() // an error means that nobody reads any more
-			}
+			more, _, err := m.Sub.Pending()
+			b.feeder.add(b.line(p, m.Data), err != nil || more <= 1) // this one counts still
 		})
 		if err == nil {
 			subs = append(subs, sub)
@@ -88,41 +94,77 @@ func (b *Bridge) Feed(in io.Writer) (end func(), err error) {
 	return end, nil
 }
 
-// line writes a frame. An error comes up when it is flushed.
-func (b *Bridge) line(out *bufio.Writer, p Port, frame []byte) {
+// Resume writes what a bridge before has left unread, and returns when the process has read it.
+func (b *Bridge) Resume() { b.feeder.add(nil, true) }
+
+// line is what the process reads of a frame.
+func (b *Bridge) line(p Port, frame []byte) (line []byte) {
 	if len(b.Ports) > 1 {
-		_, _ = out.WriteString(p.Name + "\t")
+		line = append(line, p.Name+"\t"...)
 	}
 	if p.Text {
-		_, _ = out.Write(frame)
+		line = append(line, frame...)
 	} else {
-		_, _ = hex.NewEncoder(out).Write(frame)
+		line = hex.AppendEncode(line, frame)
 	}
-	_ = out.WriteByte('\n')
+	return append(line, '\n')
+}
+
+// Hold has Feed keep what it would write, from now on, in Unread: all that was published before. It returns when that is there.
+func (b *Bridge) Hold(ctx context.Context) error {
+	b.feeder.hold()
+	err := b.Conn.FlushWithContext(ctx)
+	handled := make(chan struct{})
+	if err == nil {
+		err = b.Conn.Barrier(func() { close(handled) })
+	}
+	if err == nil {
+		select {
+		case <-handled:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	b.Unread = b.feeder.rest()
+	return err
 }
 
 // Take queues the lines that are read from out, until it ends. A line that cannot be queued is logged; while a queue is full
-// the process waits.
+// the process waits. If ctx ends, or out by a deadline, the lines that were not queued are in Printed.
 func (b *Bridge) Take(ctx context.Context, out io.Reader) {
 	most := 0
 	for _, p := range b.Ports {
 		most = max(most, 2*p.Most+len(p.Name)+2)
 	}
-	lines := bufio.NewReaderSize(out, most)
-	for n := 1; ; n++ {
+	lines := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(b.Printed), out), most)
+	for {
 		line, err := lines.ReadSlice('\n')
-		if errors.Is(err, bufio.ErrBufferFull) {
-			b.Log.Warn("a line was not queued", "line", n, "reason", fmt.Sprintf("it has more than %d bytes", most))
-			for errors.Is(err, bufio.ErrBufferFull) {
-				_, err = lines.ReadSlice('\n')
-			}
-			line = nil
+		if errors.Is(err, bufio.ErrBufferFull) && !b.Skips {
+			b.Log.Warn("a line was not queued", "line", b.Lines+1, "reason", fmt.Sprintf("it has more than %d bytes", most))
 		}
-		if line = bytes.TrimSuffix(line, []byte("\n")); len(line) > 0 {
-			if qerr := b.queue(ctx, line, fmt.Sprintf("%s.%d", b.ID, n)); qerr != nil && ctx.Err() == nil {
-				b.Log.Warn("a line was not queued", "line", n, "reason", qerr)
+		for errors.Is(err, bufio.ErrBufferFull) {
+			b.Skips = true
+			line, err = lines.ReadSlice('\n')
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			b.Printed = bytes.Clone(line)
+			if b.Skips {
+				b.Printed = nil
+			}
+			return
+		}
+		if text := bytes.TrimSuffix(line, []byte("\n")); len(text) > 0 && !b.Skips {
+			if qerr := b.queue(ctx, text, fmt.Sprintf("%s.%d", b.ID, b.Lines+1)); qerr != nil {
+				if ctx.Err() != nil {
+					rest, _ := lines.Peek(lines.Buffered()) // it cannot fail
+					b.Printed = slices.Concat(line, rest)
+					return
+				}
+				b.Log.Warn("a line was not queued", "line", b.Lines+1, "reason", qerr)
 			}
 		}
+		b.Lines++
+		b.Skips = false
 		if err != nil {
 			return
 		}

@@ -29,15 +29,19 @@ type custom struct {
 	orders   *orders
 	unit     unit
 
-	wanted  bool   // it is to run
-	pending *order // that was followed as far as the end of a process; nil: none
+	before *bequest // of the supervisor before; nil: nothing
+	left   *bequest // for the next one; nil: no process
+
+	wanted  bool            // it is to run
+	rests   ipc.WorkerState // when it is not
+	pending *order          // that was followed as far as the end of a process; nil: none
 	runs    int
 }
 
 // Run keeps the worker as it is wanted until ctx ends, and returns when its process has ended.
 func (c *custom) Run(ctx context.Context) error {
 	c.wanted = true
-	var wait time.Duration
+	wait := c.goOn(ctx)
 	for ctx.Err() == nil {
 		changed := c.board.next()
 		switch {
@@ -54,9 +58,34 @@ func (c *custom) Run(ctx context.Context) error {
 			wait = c.live(ctx)
 		}
 	}
-	c.rest(ipc.WorkerStopped)
+	if c.left == nil && c.wanted {
+		c.rest(ipc.WorkerStopped)
+	}
 	c.reply(errStopping)
 	return nil
+}
+
+// goOn goes on where the supervisor before has left the worker. It returns how long to wait before it is started.
+func (c *custom) goOn(ctx context.Context) time.Duration {
+	b := c.before
+	if b == nil {
+		return 0
+	}
+	c.before, c.runs = nil, b.Runs
+	c.note(func(s *ipc.WorkerStatus) { s.Restarts, s.LastExit = b.Restarts, b.LastExit })
+	if b.Rests != "" {
+		c.wanted = false
+		c.rest(b.Rests)
+	}
+	if b.PID == 0 {
+		return 0
+	}
+	l, err := c.adopt(ctx, b)
+	if err != nil {
+		c.log.Warn("worker is started anew", "worker", c.config.Name, "error", err)
+		return 0
+	}
+	return c.see(ctx, l)
 }
 
 var errStopping = errors.New("the supervisor is stopping")
@@ -92,6 +121,7 @@ func (c *custom) reply(err error) {
 
 // rest notes that there is no process, and none is to be.
 func (c *custom) rest(state ipc.WorkerState) {
+	c.rests = state
 	c.note(func(s *ipc.WorkerStatus) { s.State, s.PID, s.Message = state, 0, "" })
 }
 
@@ -166,7 +196,15 @@ func (c *custom) live(ctx context.Context) time.Duration {
 		c.note(func(s *ipc.WorkerStatus) { s.LastExit, s.PID, s.Message = err.Error(), 0, "" })
 		return wait
 	}
+	return c.see(ctx, l)
+}
+
+// see sees to a life to its end. It returns how long to wait before the next.
+func (c *custom) see(ctx context.Context, l *life) time.Duration {
 	innocent := l.watch(ctx)
+	if c.left != nil {
+		return 0
+	}
 	exit := l.end()
 	c.note(func(s *ipc.WorkerStatus) { s.LastExit, s.Since, s.PID, s.Message = exit, time.Now(), 0, "" })
 	if l.ordered && !c.wanted {

@@ -3,8 +3,11 @@ package supervisor
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,10 +25,15 @@ import (
 type life struct {
 	*custom
 	process *process.Process
-	user    string
+	grant   broker.Grant
+	mark    string           // of its family
 	socket  *process.Notices // nil: it says nothing
 	notices chan process.Notice
+	output  *printed
+	bridge  *stdio.Bridge // nil: it finds its own way to the bus
+	stdin   *os.File      // what the bridge writes to
 	group   errgroup.Group
+	hurry   func()   // ends what waits for others
 	release []func() // in this order, when the process is dead
 
 	ready   bool
@@ -34,52 +42,103 @@ type life struct {
 	reason  string // why else it was made to end; empty: it was not
 }
 
+// newLife is one without a process, with the user's name and a password, or with none a new one.
+func (c *custom) newLife(password string) *life {
+	l := &life{
+		custom: c, notices: make(chan process.Notice), grant: c.broker.WorkerGrant(c.config.Name, c.config.Role, c.config.Ports),
+		output: newPrinted(c.broker, c.subjects, c.log, c.config.Name, false),
+	}
+	if password != "" {
+		l.grant.Password = password
+	}
+	return l
+}
+
 // start starts the process, with credentials of its own.
 func (c *custom) start(ctx context.Context) (_ *life, err error) {
-	l := &life{custom: c, notices: make(chan process.Notice), ready: !c.config.Notify}
 	path, err := c.config.Program()
 	if err != nil {
 		return nil, err
 	}
+	l := c.newLife("")
+	l.ready, l.mark = !c.config.Notify, fmt.Sprintf("%s%s.%d.", c.family, c.config.Name, c.runs)
 	defer func() {
 		if err != nil {
 			l.free()
 		}
 	}()
-	mark := fmt.Sprintf("%s%s.%d.", c.family, c.config.Name, c.runs)
-	grant := c.broker.WorkerGrant(c.config.Name, c.config.Role, c.config.Ports)
-	l.user = grant.Name
-	command := process.Command{Path: path, Args: c.config.Command[1:], Dir: c.config.Directory, Mark: mark}
-	if command.Env, err = ipc.Environ(c.config.Name, portNames(c.ports), c.broker.Credentials(grant), nil); err != nil {
+	command := process.Command{Path: path, Args: c.config.Command[1:], Dir: c.config.Directory, Mark: l.mark}
+	if command.Env, err = ipc.Environ(c.config.Name, portNames(c.ports), c.broker.Credentials(l.grant), nil); err != nil {
 		return nil, err
 	}
-	command.Env = append(append(command.Env, c.config.Env...), mark)
+	command.Env = append(append(command.Env, c.config.Env...), l.mark)
 	if c.config.Notify || c.config.Watchdog > 0 {
 		if l.socket, err = process.ListenNotices(); err != nil {
 			return nil, err
 		}
-		l.release = append(l.release, l.socket.Close)
 		command.Env = append(command.Env, ipc.EnvNotify+"="+l.socket.Address)
 	}
 	if c.config.Watchdog > 0 {
 		command.Env = append(command.Env, ipc.EnvWatchdog+"="+strconv.FormatInt(c.config.Watchdog.Microseconds(), 10))
 	}
-	output := newPrinted(c.broker, c.subjects, c.log, c.config.Name, false)
-	command.Stdout, command.Stderr = output.stdout, output.stderr
-	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	l.release = append(l.release, stop)
 	if c.config.Stdio {
-		theirs, err := l.bridge(running, grant, &command)
+		stdin, theirs, err := process.PipeTo("stdin")
 		if err != nil {
 			return nil, err
 		}
 		defer func() { _ = unix.Close(theirs) }()
-	} else {
-		c.broker.Grant(grant)
+		l.stdin, command.Stdin = stdin, uintptr(theirs)
 	}
+	running, err := l.connect(ctx, stdio.State{ID: c.config.Name + "." + rand.Text()})
+	if err != nil {
+		return nil, err
+	}
+	command.Stdout, command.Stderr = l.stdout(running), l.output.stderr
 	if l.process, err = c.spawner.Start(command); err != nil {
 		return nil, err
 	}
+	l.listen(running)
+	c.log.Debug("worker started", "worker", c.config.Name, "pid", l.process.Pid)
+	return l, nil
+}
+
+// connect lets the process into the broker, or connects its standard streams with it. The context ends with its life.
+func (l *life) connect(ctx context.Context, state stdio.State) (running context.Context, err error) {
+	running, l.hurry = context.WithCancel(context.WithoutCancel(ctx))
+	if l.socket != nil {
+		l.release = append(l.release, l.socket.Close)
+	}
+	l.release = append(l.release, l.hurry)
+	if l.stdin == nil {
+		l.broker.Grant(l.grant)
+		return running, nil
+	}
+	// A write that a process does not take ends when the pipe is closed.
+	l.release = append(l.release, func() { _ = l.stdin.Close() })
+	conn, err := l.broker.Connect(l.grant)
+	if err != nil {
+		return nil, err
+	}
+	l.release = append(l.release, conn.Close)
+	l.bridge = &stdio.Bridge{Conn: conn, Subjects: l.subjects, Ports: l.ports, Log: l.log.With("worker", l.config.Name), State: state}
+	end, err := l.bridge.Feed(l.stdin)
+	if err != nil {
+		return nil, err
+	}
+	l.release = slices.Insert(l.release, 0, end)
+	return running, nil
+}
+
+// stdout is who reads what the process prints.
+func (l *life) stdout(running context.Context) func(io.Reader) {
+	if l.bridge == nil || l.config.Role == ipc.RoleTap {
+		return l.output.stdout
+	}
+	return func(r io.Reader) { l.bridge.Take(running, r) }
+}
+
+// listen begins to hear what the process says, and notes that there is one.
+func (l *life) listen(running context.Context) {
 	if l.socket != nil {
 		l.group.Go(func() error {
 			l.socket.Receive(func(n process.Notice) {
@@ -91,43 +150,15 @@ func (c *custom) start(ctx context.Context) (_ *life, err error) {
 			return nil
 		})
 	}
-	c.note(func(s *ipc.WorkerStatus) {
+	if l.bridge != nil {
+		l.group.Go(func() error { l.bridge.Resume(); return nil })
+	}
+	l.note(func(s *ipc.WorkerStatus) {
 		s.State, s.PID, s.Since, s.Message = ipc.WorkerStarting, l.process.Pid, l.process.Started, ""
-		if !c.config.Notify {
+		if l.ready {
 			s.State = ipc.WorkerRunning
 		}
 	})
-	c.log.Debug("worker started", "worker", c.config.Name, "pid", l.process.Pid)
-	return l, nil
-}
-
-// bridge connects the process's standard streams with the bus, and returns the descriptor that it reads.
-func (l *life) bridge(running context.Context, grant broker.Grant, command *process.Command) (theirs int, err error) {
-	stdin, theirs, err := process.PipeTo("stdin")
-	if err != nil {
-		return -1, err
-	}
-	conn, err := l.broker.Connect(grant)
-	if err != nil {
-		_, _ = stdin.Close(), unix.Close(theirs)
-		return -1, err
-	}
-	b := &stdio.Bridge{
-		Conn: conn, Subjects: l.subjects, Ports: l.ports, Log: l.log.With("worker", l.config.Name), ID: l.config.Name + "." + rand.Text(),
-	}
-	if l.config.Role != ipc.RoleTap {
-		command.Stdout = func(r io.Reader) { b.Take(running, r) }
-	}
-	end, err := b.Feed(stdin)
-	if err != nil {
-		conn.Close()
-		_, _ = stdin.Close(), unix.Close(theirs)
-		return -1, err
-	}
-	command.Stdin = uintptr(theirs)
-	// A write that a process does not take ends when the pipe is closed.
-	l.release = append(l.release, end, func() { _ = stdin.Close() }, conn.Close)
-	return theirs, nil
 }
 
 // watch sees to the process until it is dead. innocent says that it was at work and was killed from outside.
@@ -148,7 +179,9 @@ func (l *life) watch(ctx context.Context) (innocent bool) {
 			// memory will do so again.
 			return l.ready && l.process.Killed() && !l.process.Starved() && (l.reason == "" || l.alive)
 		case <-ctx.Done():
-			l.halt()
+			if !errors.Is(context.Cause(ctx), errPassedOn) || !l.passOn() {
+				l.halt()
+			}
 			return false
 		case <-l.orders.news:
 			o := l.orders.take(&l.config)
@@ -251,7 +284,7 @@ func (l *life) free() {
 		release()
 	}
 	_ = l.group.Wait() // of what ends with the process
-	if err := l.broker.RevokeWorker(l.user, true); err != nil {
+	if err := l.broker.RevokeWorker(l.grant.Name, true); err != nil {
 		l.log.Warn("a dead worker's credentials may be valid still", "worker", l.config.Name, "error", err)
 	}
 }

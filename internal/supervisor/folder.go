@@ -85,31 +85,39 @@ func (f *folder) passwords() (map[ipc.Role]string, error) {
 			return nil, fmt.Errorf("%s is damaged: %w; delete it, and other passwords are made", path, err)
 		}
 	}
+	complete := true
 	for _, role := range ipc.Roles {
 		if passwords[role] == "" {
-			passwords[role] = broker.NewPassword()
+			passwords[role], complete = broker.NewPassword(), false
 		}
 	}
 	text, err := json.Marshal(passwords)
 	if err != nil {
 		return nil, err
 	}
+	if complete {
+		f.files["passwords"] = string(text)
+		return passwords, nil
+	}
 	return passwords, f.write("passwords", string(text))
 }
 
-// writeCredentials lets the roles into the broker and leaves their credentials in the folder.
-func (f *folder) writeCredentials(b *broker.Broker) error {
+// grants are those of the roles, in their order.
+func (f *folder) grants(b *broker.Broker) (list []broker.Grant, err error) {
 	passwords, err := f.passwords()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var grants []broker.Grant
 	for _, role := range ipc.Roles {
 		g := b.RoleGrant(role)
 		g.Password = passwords[role]
-		grants = append(grants, g)
+		list = append(list, g)
 	}
-	b.Grant(grants...)
+	return list, nil
+}
+
+// writeCredentials leaves the credentials of the roles, which were let in, in the folder.
+func (f *folder) writeCredentials(b *broker.Broker, grants []broker.Grant) error {
 	for i, role := range ipc.Roles {
 		if err := f.write(role.EnvFile(), b.Credentials(grants[i]).EnvLines()); err != nil {
 			return err

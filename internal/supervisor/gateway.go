@@ -81,7 +81,7 @@ func (s *Supervisor) preparePort(c config.Port, ports []config.Port, memory *mem
 		return nil, fmt.Errorf("port %s: framing: %w", c.Name, err)
 	}
 	p := &port{
-		config: c, subjects: s.subjects, txFramings: txFramings, history: s.broker.HistoryStream(), broker: s.broker, spawner: s.spawner, hangups: s.hangups,
+		config: c, subjects: s.subjects, txFramings: txFramings, history: s.broker.HistoryStream(), broker: s.broker, spawner: s.spawner, turns: s.turns, hangups: s.hangups,
 		programs: s.programs, board: s.board, log: s.log, handover: s.handover, memory: memory, line: newLine(), wake: make(chan struct{}, 1),
 		renew: make(chan struct{}, 1), late: s.late.Done(), expiry: s.expiry,
 		lease: &lease{port: c.Name, ring: memory.ring, broker: s.broker, news: s.subjects.Leased(c.Name), log: s.log},

@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/serialvisor/serialvisor/internal/config"
+	"github.com/serialvisor/serialvisor/internal/process"
 	"github.com/serialvisor/serialvisor/internal/ring"
 	"github.com/serialvisor/serialvisor/internal/serialio"
 	"github.com/serialvisor/serialvisor/internal/systemd"
@@ -22,7 +25,16 @@ type handover struct {
 	manager   *systemd.Manager
 	passed    map[string][]int // what the supervisor before has left, by name
 	upgrading atomic.Bool      // this one ends in favour of another
+	spawner   *process.Spawner
 	log       *slog.Logger
+
+	bequests map[string]*bequest // workers of the user's own of the supervisor before, by name
+	guard    *guardLeft          // of the supervisor before; nil: none
+	family   string              // mark of the workers' families of the supervisor before; empty: none
+	address  string              // where its broker listened
+
+	mu      sync.Mutex // guards workers, while ports run
+	workers map[string]*waiting
 }
 
 // The names of a port's descriptors begin with its own. Each has one of its own, as the order of several with one name is
@@ -32,12 +44,14 @@ var (
 	deviceNames = []string{".keeper", ".reader", ".writer"}
 )
 
-func newHandover(log *slog.Logger) *handover {
+func newHandover(spawner *process.Spawner, log *slog.Logger) *handover {
 	manager, passed, err := systemd.FromEnviron()
 	if err != nil {
 		log.Warn("devices may be closed when the supervisor restarts", "error", err)
 	}
-	return &handover{manager: manager, passed: passed, log: log}
+	h := &handover{manager: manager, passed: passed, spawner: spawner, log: log, workers: map[string]*waiting{}, bequests: map[string]*bequest{}}
+	h.inherit()
+	return h
 }
 
 // lasting says whether sessions outlive the supervisor.
@@ -78,8 +92,14 @@ func (h *handover) drop(port string, names []string) {
 	}
 }
 
-// finish closes what nobody has taken: of ports that are not configured any more.
-func (h *handover) finish() {
+// finish ends workers that have no session to go on with, and closes what nobody has taken: of ports that are not configured any
+// more.
+func (h *handover) finish(ports []*port) {
+	h.endWaiting(func(name string) bool {
+		return slices.ContainsFunc(ports, func(p *port) bool {
+			return p.idle != nil && (name == readerOf(p.config.Name) || name == writerOf(p.config.Name))
+		})
+	})
 	for name, fds := range h.passed {
 		h.log.Info("letting go of what the supervisor before had open", "name", name)
 		systemd.CloseAll(fds)

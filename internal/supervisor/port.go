@@ -36,6 +36,7 @@ type port struct {
 	txFramings map[string]string // types of what the gateway's ports are sent, by name
 	broker     *broker.Broker
 	spawner    *process.Spawner
+	turns      turns
 	hangups    *serialio.HangupWatcher
 	programs   programs
 	board      *board

@@ -3,8 +3,10 @@ package supervisor
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -21,6 +23,9 @@ type printed struct {
 	ours    bool // it is a reader or writer, whose lines have attributes behind a tab
 	log     *slog.Logger
 	publish func(*nats.Msg) error // nil: to nobody
+
+	// begun are the beginnings of lines, by stream, that are there before it reads, or were left when that was ended by a deadline.
+	begun [2][]byte
 
 	mu     sync.Mutex // held while a line is handled; guards all below
 	credit float64    // lines that may be logged at once
@@ -46,14 +51,14 @@ const (
 	largestBuffer = 64 << 10
 )
 
-func (p *printed) stdout(r io.Reader) { p.read("stdout", r) }
-func (p *printed) stderr(r io.Reader) { p.read("stderr", r) }
+func (p *printed) stdout(r io.Reader) { p.read("stdout", r, &p.begun[0]) }
+func (p *printed) stderr(r io.Reader) { p.read("stderr", r, &p.begun[1]) }
 
 // read takes a stream to its end.
-func (p *printed) read(stream string, r io.Reader) {
+func (p *printed) read(stream string, r io.Reader, begun *[]byte) {
 	buffer := make([]byte, firstBuffer)
-	var line []byte // what is there of the one under way
-	left := 0       // bytes of it that are left out
+	line := *begun // what is there of the one under way
+	left := 0      // bytes of it that are left out
 	for {
 		n, err := r.Read(buffer)
 		data := buffer[:n]
@@ -69,6 +74,9 @@ func (p *printed) read(stream string, r io.Reader) {
 				p.line(stream, line, left)
 				line, left = line[:0], 0
 			}
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) && left == 0 {
+			*begun, line = line, nil
 		}
 		if err != nil {
 			p.line(stream, line, left)

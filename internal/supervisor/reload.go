@@ -322,7 +322,7 @@ func (s *Supervisor) begin(g, old *gateway) {
 	}
 	for _, c := range g.workers {
 		if old.worker(c.config.Name) != c {
-			s.startWorker(s.life, c)
+			s.startWorker(s.workLife, c)
 		}
 	}
 }

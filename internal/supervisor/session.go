@@ -87,6 +87,9 @@ func (p *port) session(ctx context.Context, device *serialio.Port, id string) {
 		wait()
 		return
 	}
+	for _, b := range both {
+		b.passing.Store(p.handover.upgrading.Load() && !errors.Is(context.Cause(ctx), errHalted))
+	}
 	stop()
 	_ = group.Wait()
 	if p.handover.lasting() && !errors.Is(context.Cause(ctx), errHalted) {
@@ -163,6 +166,7 @@ func (p *port) drain(session string) {
 		case <-time.After(stopTimeout):
 		}
 		ended := worker.HasExited() || worker.Stop(0)
+		_ = worker.socket.Close()
 		p.revoke(readerOf(p.config.Name), ended)
 	}
 }
@@ -252,8 +256,8 @@ func (p *port) rewind(ctx context.Context) error {
 
 func (p *port) builtin(name string, launch func(context.Context) (*run, error)) *builtin {
 	return &builtin{
-		name: name, board: p.board, log: p.log, backoff: backoff{random: rand.Float64}, launch: launch,
-		revoke: func(dead bool) { p.revoke(name, dead) },
+		name: name, board: p.board, log: p.log, turns: p.turns, backoff: backoff{random: rand.Float64}, launch: launch,
+		revoke: func(dead bool) { p.revoke(name, dead) }, pass: func(left *waiting) { p.handover.pass(name, left) },
 	}
 }
 
@@ -297,7 +301,7 @@ func (p *port) launch(name, program string, grants []broker.Grant, spec ipc.Spec
 		sockets = append(sockets, fd)
 	}
 	err = lend(func(device uintptr) error {
-		worker, err = launch(p.spawner, program, env, lent{device, p.memory.file.Fd(), pipe, p.memory.bell, p.memory.rx, sockets}, newPrinted(p.broker, p.subjects, p.log, name, true))
+		worker, err = launch(p.spawner, p.handover.waiting(name), program, env, lent{device, p.memory.file.Fd(), pipe, p.memory.bell, p.memory.rx, sockets}, newPrinted(p.broker, p.subjects, p.log, name, true))
 		return err
 	})
 	return worker, err

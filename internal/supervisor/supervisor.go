@@ -48,6 +48,7 @@ type Supervisor struct {
 	started  time.Time
 	board    *board
 	spawner  *process.Spawner
+	turns    turns
 	hangups  *serialio.HangupWatcher
 	programs programs
 	family   string // what the marks of its workers' families begin with
@@ -61,6 +62,7 @@ type Supervisor struct {
 	signals  chan os.Signal // for followSignals
 	devices  chan struct{}  // holds a value when other devices are to be watched
 	folder   *folder
+	roles    []broker.Grant  // of ipc.Roles
 	late     context.Context // ends when a stop has no time left for more
 	beLate   func()          // ends late
 	overdue  func()          // ends the supervisor although something hangs
@@ -70,12 +72,14 @@ type Supervisor struct {
 	asked     context.Context    // ends when somebody has asked for the end
 	stop      context.CancelFunc // begins the end
 	reloading sync.Mutex         // held while ports and workers are replaced; guards all below
-	life      context.Context    // of workers
+	life      context.Context    // ends when a stop begins
+	workLife  context.Context    // of workers, which ends then too, but for an upgrade
 	portsLife context.Context    // of ports, which is longer
 	helping   context.Context    // of what workers need still when they end; nil: not yet
 	ending    bool
-	serving   func() // ends the endpoints; nil: there are none
-	adopted   bool   // families of workers are seen to
+	serving   func()          // ends the endpoints; nil: there are none
+	adopted   bool            // families of workers are seen to
+	keeper    *process.Keeper // of their guard; nil: none
 	helpers   errgroup.Group
 }
 
@@ -90,7 +94,7 @@ func Run(asked context.Context, c *config.Config, options Options) (*Upgrade, er
 	defer stop()
 	s := &Supervisor{
 		options: options, log: options.Log, subjects: ipc.Subjects{Root: c.SubjectRoot}, started: time.Now(),
-		board: &board{}, spawner: process.NewSpawner(), devices: make(chan struct{}, 1), asked: asked, stop: stop,
+		board: &board{}, spawner: process.NewSpawner(), turns: newTurns(), devices: make(chan struct{}, 1), asked: asked, stop: stop,
 	}
 	// From now on, so that none is missed before followSignals runs: after an upgrade they are ignored till then.
 	s.signals = make(chan os.Signal, 1)
@@ -158,7 +162,7 @@ func leaveProcessors() {
 // run starts what there is in order, and stops it in the reverse order: workers of the user's own, ports with theirs, endpoints,
 // broker.
 func (s *Supervisor) run(ctx context.Context, c *config.Config) (err error) {
-	s.handover = newHandover(s.log)
+	s.handover = newHandover(s.spawner, s.log)
 	if s.hangups, err = serialio.NewHangupWatcher(); err != nil {
 		return err
 	}
@@ -169,7 +173,7 @@ func (s *Supervisor) run(ctx context.Context, c *config.Config) (err error) {
 		defer s.metrics.Close()
 		s.log.Info("metrics", "url", s.metrics.URL())
 	}
-	if s.broker, err = broker.Start(ctx, s.brokerOptions(c)); err != nil {
+	if s.broker, err = s.startBroker(ctx, c); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -178,8 +182,10 @@ func (s *Supervisor) run(ctx context.Context, c *config.Config) (err error) {
 	defer s.broker.Shutdown()
 	s.queues = &queues{broker: s.broker}
 	s.expiry = newExpiry(ctx, s.broker, s.folder, func(name string) *port { return s.gateway().port(name) }, s.log)
-	if s.family, err = s.folder.newFamily(); err != nil {
-		return err
+	if s.family = s.handover.family; s.family == "" {
+		if s.family, err = s.folder.newFamily(); err != nil {
+			return err
+		}
 	}
 	g := &gateway{config: c}
 	for _, port := range c.Ports {
@@ -189,17 +195,20 @@ func (s *Supervisor) run(ctx context.Context, c *config.Config) (err error) {
 		}
 		g.ports = append(g.ports, p)
 	}
-	s.handover.finish()
+	s.handover.finish(g.ports)
 	for _, w := range c.Workers {
 		s.board.addWorker(w.Name, s.started)
 		g.workers = append(g.workers, s.prepareWorker(w, c.Ports))
+	}
+	if err := s.inheritWorkers(g); err != nil {
+		return err
 	}
 	s.current.Store(g)
 	if s.serving, err = s.serve(g); err != nil {
 		return err
 	}
 	defer s.stopServing()
-	if err := s.folder.writeCredentials(s.broker); err != nil {
+	if err := s.folder.writeCredentials(s.broker, s.roles); err != nil {
 		return err
 	}
 	s.log.Info("ready", "name", c.Name, "broker", s.broker.URL(), "state_dir", s.folder.path, "ports", len(g.ports))
@@ -217,9 +226,14 @@ func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
 	defer func() {
 		stopHelping()
 		_ = s.helpers.Wait() // they return nil
+		if s.keeper != nil && !s.handover.upgrading.Load() {
+			s.keeper.End()
+		}
 	}()
+	working, endWorkers := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer endWorkers(nil)
 	s.reloading.Lock()
-	s.life, s.portsLife, s.helping = ctx, running, helping
+	s.life, s.workLife, s.portsLife, s.helping = ctx, working, running, helping
 	for _, p := range g.ports {
 		s.startPort(running, p)
 	}
@@ -229,7 +243,7 @@ func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
 	}
 	for _, c := range g.workers {
 		if err == nil {
-			s.startWorker(ctx, c)
+			s.startWorker(working, c)
 		}
 	}
 	s.reloading.Unlock()
@@ -257,17 +271,19 @@ func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
 	s.reloading.Unlock()
 	if !s.handover.upgrading.Load() {
 		s.notify("STOPPING=1")
+		// The user's workers end first: they may have a last word for their devices.
+		endWorkers(nil)
+		s.workersRun.Wait()
 	}
-	if ctx.Err() == nil {
-		for _, c := range s.gateway().workers {
-			c.unit.halt()
-		}
-	}
-	// The user's workers end first: they may have a last word for their devices.
-	s.workersRun.Wait()
 	end()
 	s.portsRun.Wait()
 	s.stayAfterAll()
+	// With an upgrade they have got all that was received.
+	if s.handover.upgrading.Load() {
+		endWorkers(errPassedOn)
+	}
+	endWorkers(nil)
+	s.workersRun.Wait()
 	err = errors.Join(err, group.Wait())
 	s.expiry.finish(s.late)
 	s.log.Info("stopped")
@@ -355,18 +371,6 @@ func watch(ctx context.Context, paths []string, wake func()) error {
 func (s *Supervisor) wakePorts() {
 	for _, p := range s.gateway().ports {
 		p.wakeUp()
-	}
-}
-
-func (s *Supervisor) brokerOptions(c *config.Config) broker.Options {
-	h := c.History
-	return broker.Options{
-		Name: c.Name, Listen: c.Broker.Listen, StateDir: s.options.StateDir, Root: c.SubjectRoot, Log: s.log,
-		History: broker.History{
-			Off: h.Storage == config.None, Memory: h.Storage == config.Memory, MaxAge: h.MaxAge, MaxBytes: h.MaxBytes,
-			Sync: h.Sync, SyncAlways: h.SyncAlways,
-		},
-		Queues: queuesOf(c.Ports), MaxFrame: longestFrame(c.Ports),
 	}
 }
 

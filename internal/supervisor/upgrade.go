@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,8 +24,9 @@ import (
 // devices open and the sessions of its ports.
 type Upgrade struct {
 	program string
-	fds     map[string]int // of ports, by the names in handover
+	fds     map[string]int // of ports and workers, by the names in handover and legacy
 	environ []string
+	owner   *Supervisor // has the files that they belong to, which would be closed with it
 }
 
 // checkLimit is how long the new program may take to check the config.
@@ -134,6 +136,7 @@ func (s *Supervisor) stayAfterAll() {
 	}
 	s.log.Info("there is no upgrade, as the supervisor is to stop")
 	s.notify("STOPPING=1")
+	s.handover.endWaiting(func(string) bool { return false })
 	var closing sync.WaitGroup
 	for _, p := range s.gateway().ports {
 		p.memory.ring.SetLasting(s.handover.lasting())
@@ -149,13 +152,16 @@ func (s *Supervisor) leave() *Upgrade {
 	if s.handover == nil || !s.handover.upgrading.Load() || s.asked.Err() != nil {
 		return nil
 	}
-	u := &Upgrade{program: s.programs.self, fds: map[string]int{}, environ: append(os.Environ(), s.handover.manager.Environ()...)}
+	u := &Upgrade{owner: s, program: s.programs.self, fds: map[string]int{}, environ: append(os.Environ(), s.handover.manager.Environ()...)}
 	for _, p := range s.gateway().ports {
 		add(u.fds, p.config.Name, memoryNames, p.memory.descriptors()...)
 		if p.idle != nil {
 			keeper, reader, writer := p.idle.Descriptors()
 			add(u.fds, p.config.Name, deviceNames, keeper, reader, writer)
 		}
+	}
+	if err := s.bequeath(u.fds); err != nil {
+		s.log.Warn("workers are started anew", "error", err)
 	}
 	return u
 }
@@ -174,8 +180,7 @@ func (u *Upgrade) Exec() error {
 	}
 	// Until the new program listens to them they would end it.
 	signal.Ignore(syscall.SIGHUP, syscall.SIGUSR2)
-	if err := syscall.Exec(u.program, os.Args, append(u.environ, variable)); err != nil {
-		return fmt.Errorf("start %s in place of this program: %w", u.program, err)
-	}
-	return nil
+	err = syscall.Exec(u.program, os.Args, append(u.environ, variable))
+	runtime.KeepAlive(u.owner)
+	return fmt.Errorf("start %s in place of this program: %w", u.program, err)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +25,7 @@ type builtin struct {
 	name    string
 	board   *board
 	log     *slog.Logger
+	turns   turns
 	backoff backoff
 	// launch starts the process, with new credentials and where its predecessor stood.
 	launch func(ctx context.Context) (*run, error)
@@ -37,6 +40,9 @@ type builtin struct {
 	// hurry says that the device is gone, and that there is no patience with who does not notice. What it holds is in the
 	// port's memory.
 	hurry atomic.Bool
+	// pass takes a process over that is to go on with another supervisor, when passing is set. Nil: there is none.
+	pass    func(*waiting)
+	passing atomic.Bool
 }
 
 // Run keeps the worker alive until ctx ends, and returns when its process has.
@@ -62,8 +68,38 @@ func (b *builtin) Run(ctx context.Context) error {
 	return nil
 }
 
+// turns are a worker's to start in. So many as there are start at a time: hundreds of them at once would have the broker answer
+// none in time.
+type turns chan struct{}
+
+// turnLimit is how long a worker has its turn at the most.
+const turnLimit = readyLimit
+
+func newTurns() turns { return make(turns, 4*runtime.NumCPU()) }
+
+// take waits for a turn, which lasts until over is called; that may be more than once. Without one, as ctx has ended, it returns
+// nil.
+func (t turns) take(ctx context.Context) (over func()) {
+	select {
+	case t <- struct{}{}:
+	case <-ctx.Done():
+		return nil
+	}
+	end := sync.OnceFunc(func() { <-t })
+	limit := time.AfterFunc(turnLimit, end)
+	return func() {
+		limit.Stop()
+		end()
+	}
+}
+
 // live is one life of the worker. It says how long to wait before the next, if there is one.
 func (b *builtin) live(ctx context.Context) (wait time.Duration, again bool) {
+	over := b.turns.take(ctx)
+	if over == nil {
+		return 0, false
+	}
+	defer over()
 	p, err := b.launch(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -86,10 +122,13 @@ func (b *builtin) live(ctx context.Context) (wait time.Duration, again bool) {
 		select {
 		case <-ready:
 			ready = nil
+			over()
 			b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.State = ipc.WorkerRunning })
 			b.ready()
 		case <-ctx.Done():
-			b.end(p)
+			if !b.passOn(p) {
+				b.end(p)
+			}
 			return 0, false
 		case <-b.renew:
 			b.end(p)
@@ -113,6 +152,20 @@ func (b *builtin) live(ctx context.Context) (wait time.Duration, again bool) {
 	}
 }
 
+// passOn leaves a process to the next supervisor, if that is to have it.
+func (b *builtin) passOn(p *run) bool {
+	if !b.passing.Load() {
+		return false
+	}
+	left := p.leave(stopTimeout)
+	if left == nil {
+		return false
+	}
+	b.revoke(true) // it has closed its connections
+	b.pass(left)
+	return true
+}
+
 // end has a process end.
 func (b *builtin) end(p *run) {
 	b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.State = ipc.WorkerStopping })
@@ -128,6 +181,7 @@ func (b *builtin) end(p *run) {
 
 // note keeps how a process ended, which its credentials do not survive.
 func (b *builtin) note(p *run) {
+	_ = p.socket.Close()
 	b.revoke(p.HasExited())
 	b.board.worker(b.name, func(s *ipc.WorkerStatus) { s.LastExit, s.Since = builtinResult(p.Process), time.Now() })
 }

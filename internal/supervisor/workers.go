@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 
@@ -55,12 +56,42 @@ func (s *Supervisor) adoptFamilies() error {
 	s.log.Debug("families of workers are kept together", "control_groups", s.spawner.HasGroups())
 	ctx := s.helping
 	s.helpers.Go(func() error { return s.spawner.ReapStrays(ctx) })
+	var err error
+	if s.keeper, err = s.handover.keeper(s.programs.self, s.family); err != nil {
+		return fmt.Errorf("the guard of the workers' families: %w", err)
+	}
 	s.helpers.Go(func() error {
-		if err := s.spawner.KeepGuard(ctx, s.programs.self, GuardCommand, s.family, s.log); err != nil {
+		if err := s.keeper.Run(ctx); err != nil {
 			s.log.Error("the families of workers have no guard", "error", err)
 		}
 		return nil
 	})
+	return nil
+}
+
+// inheritWorkers has workers go on that the supervisor before has left, if they are as they were, and the others end.
+func (s *Supervisor) inheritWorkers(g *gateway) error {
+	for _, c := range g.workers {
+		b := s.handover.bequests[c.config.Name]
+		if b == nil {
+			continue
+		}
+		delete(s.handover.bequests, c.config.Name)
+		spec, err := specOf(g.config, c.config, s.broker.URL())
+		if err != nil {
+			return err
+		}
+		if b.PID != 0 && spec != b.Spec {
+			s.log.Info("worker is started anew, as its config has changed", "worker", c.config.Name)
+			b.end(s.spawner)
+			b = &bequest{Runs: b.Runs, Restarts: b.Restarts}
+		}
+		c.before = b
+	}
+	for name, b := range s.handover.bequests {
+		s.log.Info("worker ends, as it is in the config no more", "worker", name)
+		b.end(s.spawner)
+	}
 	return nil
 }
 

@@ -29,6 +29,9 @@ const Grace = 3 * time.Second
 // the least: a worker under load would keep 4 MiB otherwise.
 const collectOften = 25
 
+// connectLimit is how long the broker may take to let a worker in.
+const connectLimit = 10 * time.Second
+
 // ErrAgain ends a worker that is to be replaced at once.
 var ErrAgain = errors.New("a successor is to go on")
 
@@ -62,7 +65,12 @@ func Main(run func(ctx context.Context, w *Worker) error) int {
 	signal.Ignore(syscall.SIGINT)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	ctx, upgrade := untilUpgrade(ctx)
+	defer upgrade()
 	switch err := run(ctx, w); {
+	case err == nil && errors.Is(context.Cause(ctx), errUpgrade):
+		signal.Reset(syscall.SIGTERM) // there is nothing to finish any more
+		return w.succeeded(becomeSuccessor())
 	case err == nil:
 		return ipc.ExitOK
 	case errors.Is(err, serialio.ErrHangup):
@@ -86,15 +94,16 @@ func fromEnviron() (*Worker, error) {
 		Name: os.Getenv(ipc.EnvWorker), Credentials: credentials, Spec: spec, Subjects: ipc.Subjects{Root: credentials.Root},
 		Log: slog.New(newHandler(os.Stderr)),
 	}
-	if err := ring.Lock(ipc.FDRing, w.Name); err != nil {
+	if err := ring.Lock(ipc.Descriptor(ipc.FDRing), w.Name); err != nil {
 		return nil, err
 	}
-	if w.Ring, err = ring.Open(ipc.FDRing); err != nil {
+	if w.Ring, err = ring.Open(ipc.Descriptor(ipc.FDRing)); err != nil {
 		return nil, err
 	}
-	w.Pipe, w.Bell = serialio.Pipe{R: ipc.FDPipeRead, W: ipc.FDPipeWrite}, ipc.FDBell
-	w.Received = serialio.Pipe{R: ipc.FDReceived, W: -1}
-	if w.Device, err = serialio.Borrow(ipc.FDDevice); err != nil {
+	w.Pipe = serialio.Pipe{R: ipc.Descriptor(ipc.FDPipeRead), W: ipc.Descriptor(ipc.FDPipeWrite)}
+	w.Bell = serialio.Bell(ipc.Descriptor(ipc.FDBell))
+	w.Received = serialio.Pipe{R: ipc.Descriptor(ipc.FDReceived), W: -1}
+	if w.Device, err = serialio.Borrow(uintptr(ipc.Descriptor(ipc.FDDevice))); err != nil {
 		return nil, err
 	}
 	return w, nil
@@ -103,19 +112,19 @@ func fromEnviron() (*Worker, error) {
 // Connect opens the connection with the worker's own credentials. What is published on it goes out through the cork, if that
 // is not nil.
 func (w *Worker) Connect(cork *Cork, options ...nats.Option) (*nats.Conn, error) {
-	return w.connect(w.Credentials, ipc.FDBroker, cork, options)
+	return w.connect(w.Credentials, ipc.Descriptor(ipc.FDBroker), cork, options)
 }
 
 // ConnectSecond opens the connection with Spec.Second.
 func (w *Worker) ConnectSecond(cork *Cork, options ...nats.Option) (*nats.Conn, error) {
-	return w.connect(w.Spec.Second, ipc.FDSecond, cork, options)
+	return w.connect(w.Spec.Second, ipc.Descriptor(ipc.FDSecond), cork, options)
 }
 
 // connect opens a connection whose troubles are logged.
 func (w *Worker) connect(c ipc.Credentials, fd int, cork *Cork, options []nats.Option) (*nats.Conn, error) {
 	dialer := &lentSocket{fd: fd}
 	own := []nats.Option{
-		nats.SetCustomDialer(dialer),
+		nats.SetCustomDialer(dialer), nats.Timeout(connectLimit),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				w.Log.Warn("lost the broker, connecting again", "error", err)
@@ -131,7 +140,7 @@ func (w *Worker) connect(c ipc.Credentials, fd int, cork *Cork, options []nats.O
 
 // Ready tells the supervisor that the worker is at work.
 func (w *Worker) Ready() error {
-	pipe := os.NewFile(ipc.FDReady, "ready")
+	pipe := os.NewFile(uintptr(ipc.Descriptor(ipc.FDReady)), "ready")
 	if _, err := io.WriteString(pipe, ipc.Ready); err != nil {
 		return fmt.Errorf("tell the supervisor: %w", err)
 	}
