@@ -99,7 +99,7 @@ func root() *cobra.Command {
 	c.AddCommand(runCommand(p), demoCommand(p), checkCommand(p), statusCommand(p), envCommand(p), tapCommand(p), sendCommand(p),
 		requestCommand(p), leaseCommand(p), controlCommand(p), exportCommand(p), replayCommand(), portsCommand(p), doctorCommand(p),
 		workerCommand(p, ipc.StartWorker, "Start a worker that was stopped, or waits"), workerCommand(p, ipc.StopWorker, "Stop a worker until it is started again"),
-		workerCommand(p, ipc.RestartWorker, "Stop a worker and start it again"), reloadCommand(p), upgradeCommand(p), guardCommand())
+		workerCommand(p, ipc.RestartWorker, "Stop a worker and start it again"), reloadCommand(p), upgradeCommand(p), passwdCommand(), nkeyCommand(), guardCommand())
 	return c
 }
 

@@ -22,13 +22,18 @@ import (
 
 // Options say how to run a broker.
 type Options struct {
-	Name     string // of the gateway
-	Listen   string // host:port; port 0 takes a free one
-	StateDir string // the store goes below it
-	Root     string // of the gateway's subjects
-	History  History
-	Queues   []Queue // of all ports, also those with none
-	MaxFrame int     // longest frame of any port, in bytes
+	Name      string // of the gateway
+	Listen    string // host:port; port 0 takes a free one
+	Inside    string // where this machine's programs connect to when clients need TLS; empty or taken: at a free port
+	TLS       TLS
+	WebSocket string   // host:port; empty: nowhere
+	Origins   []string // of pages that may use it; none: those of its own host
+	MQTT      string   // host:port; empty: nowhere
+	StateDir  string   // the store goes below it
+	Root      string   // of the gateway's subjects
+	History   History
+	Queues    []Queue // of all ports, also those with none
+	MaxFrame  int     // longest frame of any port, in bytes
 	// Users, if set, are let in from the start: a client that finds its way back must not be refused.
 	Users func(*Broker) ([]Grant, error)
 	Log   *slog.Logger
@@ -50,9 +55,13 @@ type Broker struct {
 	store            store
 	before           contents // of the history when this run began; after Start only Watch uses it
 
-	bridges  sync.WaitGroup // goroutines of local connections
-	laggards laggards
-	usualGC  int // percent, while there is more than usual; Watch's
+	certificates *certificates // nil: clients need no TLS
+	hashed       hashed
+	nameless     nameless
+	inside       net.Listener   // for this machine's programs; nil: they connect as others do
+	bridges      sync.WaitGroup // goroutines of local connections
+	laggards     laggards
+	usualGC      int // percent, while there is more than usual; Watch's
 
 	mu      sync.Mutex // guards users and handles
 	users   map[string]Grant
@@ -95,6 +104,9 @@ func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
 	if err := b.settleHistory(); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
+	if b.certificates, err = newCertificates(opts.TLS, opts.Log); err != nil {
+		return nil, err
+	}
 	options, err := b.serverOptions()
 	if err != nil {
 		return nil, err
@@ -114,6 +126,11 @@ func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
 			return nil, b.orFull(fmt.Errorf("start broker: %s", fatal))
 		}
 		return nil, errors.New("start broker: not ready after 10 s")
+	}
+	if b.certificates != nil {
+		if err := b.listenInside(); err != nil {
+			return nil, err
+		}
 	}
 	if b.traffic, err = b.connect(traffic); err != nil {
 		return nil, err
@@ -139,6 +156,14 @@ func (b *Broker) URL() string { return b.url }
 // Address is where the broker listens, with the host as in Options.
 func (b *Broker) Address() string { return b.opts.Listen }
 
+// Inside is where this machine's programs connect to, if that is not where others do.
+func (b *Broker) Inside() string {
+	if b.inside == nil {
+		return ""
+	}
+	return b.inside.Addr().String()
+}
+
 // Traffic is the supervisor's own connection to the account of readers, taps and the history.
 func (b *Broker) Traffic() *nats.Conn { return b.traffic }
 
@@ -157,6 +182,9 @@ func (b *Broker) Shutdown() {
 		if nc != nil {
 			nc.Close()
 		}
+	}
+	if b.inside != nil {
+		_ = b.inside.Close()
 	}
 	b.server.Shutdown()
 	b.server.WaitForShutdown()
@@ -201,7 +229,7 @@ func (b *Broker) serverOptions() (*server.Options, error) {
 	if err := o.ProcessConfigString(b.accounts()); err != nil {
 		return nil, fmt.Errorf("configure broker: %w", err)
 	}
-	return o, nil
+	return o, b.addOutside(o)
 }
 
 // pingEach is how often clients are asked whether they live, of which hundreds of idle workers take notice, too.

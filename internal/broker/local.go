@@ -23,14 +23,23 @@ func (b *Broker) Local() (fd int, err error) {
 		_ = unix.Close(fds[1])
 		return -1, fmt.Errorf("connect a worker to the broker: %w", err)
 	}
+	if err := b.bridge(outside); err != nil {
+		_ = unix.Close(fds[1])
+		return -1, fmt.Errorf("connect a worker to the broker: %w", err)
+	}
+	return fds[1], nil
+}
+
+// bridge connects a connection with the server, within the process. It owns it.
+func (b *Broker) bridge(outside net.Conn) error {
 	inside, err := b.server.InProcessConn()
 	if err != nil {
-		_, _ = outside.Close(), unix.Close(fds[1])
-		return -1, fmt.Errorf("connect a worker to the broker: %w", err)
+		_ = outside.Close()
+		return err
 	}
 	b.bridges.Go(func() { copyAll(inside, outside) })
 	b.bridges.Go(func() { copyAll(outside, inside) })
-	return fds[1], nil
+	return nil
 }
 
 // Sizes of the buffers between socket and server: small ones, as there are two for every connection, and large ones for

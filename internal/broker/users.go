@@ -2,7 +2,6 @@ package broker
 
 import (
 	"crypto/rand"
-	"crypto/subtle"
 	"fmt"
 	"strings"
 	"time"
@@ -28,7 +27,10 @@ const (
 // messages below its own inbox.
 type Grant struct {
 	Name      string
-	Password  string
+	Password  string // empty: none
+	Hash      string // bcrypt's, of a password in its place
+	NKey      string // public; empty: none
+	Certified bool   // known by a certificate with the name
 	Account   Account
 	Publish   []string // none: nothing
 	Subscribe []string // none: only its inbox
@@ -109,28 +111,9 @@ func (b *Broker) connections(names []string) (ids []uint64, err error) {
 		for _, c := range found.Conns {
 			ids = append(ids, c.Cid)
 		}
+		ids = append(ids, b.nameless.of(name)...)
 	}
 	return ids, nil
-}
-
-// Check implements server.Authentication. The server's own list of users could be changed only by a reload of its
-// configuration, during which requests to JetStream find nobody for a moment; this one changes without a trace.
-func (b *Broker) Check(c server.ClientAuthentication) bool {
-	given := c.GetOpts()
-	b.mu.Lock()
-	u, known := b.users[given.Username]
-	b.mu.Unlock()
-	// The comparison takes as long for a wrong name.
-	if same := subtle.ConstantTimeCompare([]byte(u.Password), []byte(given.Password)) == 1; !known || !same {
-		return false
-	}
-	account, err := b.server.LookupAccount(string(u.Account))
-	if err != nil {
-		b.opts.Log.Error("a user was not let in", "user", u.Name, "error", err)
-		return false
-	}
-	c.RegisterUser(&server.User{Username: u.Name, Account: account, Permissions: u.permissions()})
-	return true
 }
 
 // permissions are in the server's form, where no list allows everything and an empty one nothing.

@@ -37,11 +37,6 @@ type Log struct {
 	Format string // text or json
 }
 
-// Broker is the embedded broker.
-type Broker struct {
-	Listen string // host:port; port 0 takes a free one
-}
-
 // Storage is where a stream is kept.
 type Storage string
 
@@ -92,6 +87,14 @@ func (c *Config) Port(name string) *Port {
 		return &c.Ports[i]
 	}
 	return nil
+}
+
+// besideFile is a path as it is meant in the config: from the folder of its file on.
+func (c *Config) besideFile(path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(filepath.Dir(c.Path), path)
 }
 
 // Worker is one of the workers, or nil.

@@ -37,7 +37,7 @@ func TestExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, key := range []string{"name", "subject_root", "state_dir", "log", "level", "format", "broker", "listen", "history", "storage", "max_age",
-		"max_bytes", "sync", "metrics", "insecure", "ports", "device", "baud", "data_bits", "parity", "stop_bits", "framing", "type", "delimiter", "idle_flush", "usb", "vid", "pid", "serial", "interface", "flow_control", "dtr", "rts", "low_latency", "settle", "rs485", "enabled", "rts_on_send",
+		"max_bytes", "sync", "metrics", "insecure", "tls", "cert", "key", "ca", "verify", "websocket", "origins", "mqtt", "users", "password", "nkey", "ports", "device", "baud", "data_bits", "parity", "stop_bits", "framing", "type", "delimiter", "idle_flush", "usb", "vid", "pid", "serial", "interface", "flow_control", "dtr", "rts", "low_latency", "settle", "rs485", "enabled", "rts_on_send",
 		"delay_before_ms", "delay_after_ms",
 		"forward_to", "queue", "max_messages", "tx_framing", "gap", "bytes", "size", "byte_order", "offset", "counts_itself", "extra",
 		"workers", "command", "directory", "env", "role", "restart", "stop_timeout", "after", "notify", "start_timeout", "watchdog", "stdio"} {
@@ -151,6 +151,12 @@ func TestWideIsNotDeep(t *testing.T) {
 }
 
 // TestProblems has a file for each mistake, and what is said of it.
+// Public keys of users.
+const (
+	aKey = "UC7VWGOX4EGOZHZQH6QS5DFMS7YVEJXD4C4GCNFFNJ2YQAWXVWRQRFES"
+	bKey = "UD3WRMUFOO3JEL6FRS5QGGBFLCE3VK54BK6KM2WAKUUL37RKXHETUHSN"
+)
+
 func TestProblems(t *testing.T) {
 	port := func(settings string) string { return "ports: {gps: {device: /dev/x, " + settings + "}}" }
 	worker := func(text string) string { return "ports: {a: {device: x}}\nworkers: {" + text + "}" }
@@ -180,6 +186,22 @@ func TestProblems(t *testing.T) {
 		{"name: a b\nports: {a: {device: x}}", `f:1:7: name: "a b" cannot be a name; use letters, digits, - and _`},
 		{"subject_root: a..b\nports: {a: {device: x}}", `f:1:15: subject_root: "a..b" cannot begin a subject; use letters, digits, - and _, in parts joined by dots, such as plant1.serial`},
 		{"broker: {listen: here}\nports: {a: {device: x}}", `f:1:18: broker.listen: "here" is not an address; write host:port, such as 127.0.0.1:4222, with port 0 for a free one`},
+		{"broker: {listen: 0.0.0.0:4222, tls: {cert: c, key: k}}\nports: {a: {device: x}}", `f:1:18: broker.listen: "0.0.0.0:4222" can be reached from other machines, and there is nobody who may: add users: to broker:, or insecure: true to it`},
+		{"broker: {listen: \":4222\", users: [{name: a, role: tap, nkey: " + aKey + "}]}\nports: {a: {device: x}}", `f:1:18: broker.listen: ":4222" can be reached from other machines, where passwords and all traffic can be read on the way; add tls: to broker:, or insecure: true to it`},
+		{"broker: {mqtt: {listen: 10.0.0.1:1883}, users: [{name: a, role: tap, nkey: " + aKey + "}]}\nports: {a: {device: x}}", `f:1:25: broker.mqtt.listen: "10.0.0.1:1883" can be reached from other machines, where passwords and all traffic can be read on the way; add tls: to broker:, or insecure: true to it`},
+		{"broker: {websocket: {origins: x}}\nports: {a: {device: x}}", "f:1:21: broker.websocket.listen: missing; write host:port, or leave broker.websocket out"},
+		{"broker: {tls: {cert: c}}\nports: {a: {device: x}}", "f:1:15: broker.tls.key: missing; write the path of a PEM file"},
+		{"broker: {tls: {cert: c, key: k, verify: true}}\nports: {a: {device: x}}", "f:1:15: broker.tls.ca: missing; verify: true needs the certificates by which clients' are checked"},
+		{"broker: {users: {name: a}}\nports: {a: {device: x}}", "f:1:17: broker.users: a mapping is not a list; write - {name: …, password: …, role: tap}"},
+		{"broker: {users: [{name: tap, role: tap, nkey: " + aKey + "}]}\nports: {a: {device: x}}", "f:1:25: broker.users.name: the supervisor has a user tap of its own; choose another name"},
+		{"broker: {users: [{name: A b, role: tap, nkey: " + aKey + "}]}\nports: {a: {device: x}}", `f:1:25: broker.users.name: "A b" cannot be a user's name; use a to z, 0 to 9, - and _`},
+		{"broker: {users: [{name: a, role: tap, password: secret}]}\nports: {a: {device: x}}", "f:1:49: broker.users.password: it is not the bcrypt hash of a password; supervisor passwd makes one"},
+		{"broker: {users: [{name: a, role: tap, nkey: secret}]}\nports: {a: {device: x}}", "f:1:45: broker.users.nkey: it is not the public key of a user, which begins with U; supervisor nkey makes a pair"},
+		{"broker: {users: [{name: a, role: tap}]}\nports: {a: {device: x}}", "f:1:18: broker.users.password: missing; write a hash that supervisor passwd makes, or nkey:"},
+		{"broker: {users: [{name: a, nkey: " + aKey + "}]}\nports: {a: {device: x}}", "f:1:18: broker.users.role: missing; write tap, send or admin"},
+		{"broker: {users: [{name: a, role: tap, nkey: " + aKey + ", ports: [b]}]}\nports: {a: {device: x}}", "f:1:111: broker.users.ports: there is no port b"},
+		{"broker: {users: [{name: a, role: admin, nkey: " + aKey + ", ports: [a]}]}\nports: {a: {device: x}}", "f:1:113: broker.users.ports: an admin may do everything with all ports; write role: send, or leave ports out"},
+		{"broker: {users: [{name: a, role: tap, nkey: " + aKey + "}, {name: a, role: tap, nkey: " + bKey + "}]}\nports: {a: {device: x}}", "f:1:104: broker.users.name: there is another user a"},
 		{"metrics: {listen: 0.0.0.0:9464}\nports: {a: {device: x}}", `f:1:19: metrics.listen: "0.0.0.0:9464" can be reached from other machines, which need no password; use 127.0.0.1, or add insecure: true beside it`},
 		{"metrics: {listen: \":9464\", insecure: false}\nports: {a: {device: x}}", `f:1:19: metrics.listen: ":9464" can be reached from other machines, which need no password; use 127.0.0.1, or add insecure: true beside it`},
 		{"metrics: {insecure: true}\nports: {a: {device: x}}", "f:1:10: metrics.listen: missing; write host:port, such as 127.0.0.1:9464, or leave metrics out"},

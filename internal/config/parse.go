@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -96,25 +95,26 @@ var (
 
 // config takes the whole document.
 func (c *collector) config(root ast.Node, conf *Config) {
-	var workers ast.Node
+	var workers, users ast.Node
 	present := c.mapping(root, "",
 		field{"name", c.gatewayName(&conf.Name)},
 		field{"subject_root", c.subjectRoot(&conf.SubjectRoot)},
 		field{"state_dir", func(key string, n ast.Node) {
 			c.path(&conf.StateDir)(key, n)
-			if conf.StateDir != "" && !filepath.IsAbs(conf.StateDir) {
-				conf.StateDir = filepath.Join(filepath.Dir(conf.Path), conf.StateDir)
-			}
+			conf.StateDir = conf.besideFile(conf.StateDir)
 		}},
 		field{"log", func(key string, n ast.Node) { c.log(key, n, &conf.Log) }},
 		field{"broker", func(key string, n ast.Node) {
-			c.mapping(n, key, field{"listen", c.address(&conf.Broker.Listen)})
+			users = c.broker(key, n, conf)
 		}},
 		field{"history", func(key string, n ast.Node) { c.history(key, n, &conf.History) }},
 		field{"metrics", func(key string, n ast.Node) { c.metrics(key, n, &conf.Metrics) }},
 		field{"ports", func(key string, n ast.Node) { c.ports(key, n, conf) }},
 		field{"workers", func(key string, n ast.Node) { workers = n }},
 	)
+	if users != nil { // when all ports are known
+		c.users("broker.users", users, conf)
+	}
 	if workers != nil { // when all ports are known
 		c.workers("workers", workers, conf)
 	}

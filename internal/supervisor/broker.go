@@ -27,10 +27,11 @@ func (s *Supervisor) startBroker(ctx context.Context, c *config.Config) (*broker
 }
 
 func (s *Supervisor) brokerOptions(c *config.Config) broker.Options {
-	h := c.History
+	h, b := c.History, c.Broker
 	return broker.Options{
-		Users: s.usersOf,
-		Name:  c.Name, Listen: c.Broker.Listen, StateDir: s.options.StateDir, Root: c.SubjectRoot, Log: s.log,
+		Users: func(b *broker.Broker) ([]broker.Grant, error) { return s.usersOf(b, c) },
+		TLS:   broker.TLS(b.TLS), Inside: s.handover.inside, WebSocket: b.WebSocket.Listen, Origins: b.WebSocket.Origins, MQTT: b.MQTT.Listen,
+		Name: c.Name, Listen: b.Listen, StateDir: s.options.StateDir, Root: c.SubjectRoot, Log: s.log,
 		History: broker.History{
 			Off: h.Storage == config.None, Memory: h.Storage == config.Memory, MaxAge: h.MaxAge, MaxBytes: h.MaxBytes,
 			Sync: h.Sync, SyncAlways: h.SyncAlways,
@@ -39,12 +40,26 @@ func (s *Supervisor) brokerOptions(c *config.Config) broker.Options {
 	}
 }
 
-// usersOf are those whom the broker lets in from the start: the roles, and workers that the supervisor before has left.
-func (s *Supervisor) usersOf(b *broker.Broker) (list []broker.Grant, err error) {
+// brokerUsers are the users of the config.
+func brokerUsers(c *config.Config) (list []broker.User) {
+	for _, u := range c.Broker.Users {
+		list = append(list, broker.User{
+			Name: u.Name, Hash: u.Password, NKey: u.NKey, Certified: u.Password == "" && u.NKey == "", Role: u.Role, Ports: u.Ports,
+		})
+	}
+	return list
+}
+
+// usersOf are those whom the broker lets in from the start: the roles, users of the config, and workers that the supervisor before
+// has left.
+func (s *Supervisor) usersOf(b *broker.Broker, c *config.Config) (list []broker.Grant, err error) {
 	if s.roles, err = s.folder.grants(b); err != nil {
 		return nil, err
 	}
 	list = slices.Clone(s.roles)
+	for _, u := range brokerUsers(c) {
+		list = append(list, b.UserGrant(u))
+	}
 	for name, left := range s.handover.bequests {
 		if left.PID != 0 {
 			g := b.WorkerGrant(name, left.Role, left.Ports)

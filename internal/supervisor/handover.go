@@ -32,6 +32,7 @@ type handover struct {
 	guard    *guardLeft          // of the supervisor before; nil: none
 	family   string              // mark of the workers' families of the supervisor before; empty: none
 	address  string              // where its broker listened
+	inside   string              // the same for this machine's programs, if that was another
 
 	mu      sync.Mutex // guards workers, while ports run
 	workers map[string]*waiting

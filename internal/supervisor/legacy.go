@@ -19,6 +19,7 @@ type legacy struct {
 	Family  string              `json:"family"`  // what the marks of their families begin with
 	Guard   int                 `json:"guard"`   // number of the process; 0: none
 	Broker  string              `json:"broker"`  // host:port
+	Inside  string              `json:"inside"`  // the same for this machine's programs, if that is another
 }
 
 // guardLeft is the guard of the workers' families, see process.Keeper.
@@ -102,7 +103,7 @@ func (h *handover) inherit() {
 		h.spawner.Expect(l.Guard)
 		h.guard = &guardLeft{l.Guard, [2]int{fds[0], fds[1]}}
 	}
-	h.family, h.address = l.Family, l.Broker
+	h.family, h.address, h.inside = l.Family, l.Broker, l.Inside
 }
 
 // keeper goes on with the guard of the supervisor before, or begins with one.
@@ -144,7 +145,7 @@ func (h *handover) endWaiting(taken func(name string) bool) {
 // bequeath adds all that the next program is to know of workers to what is passed on.
 func (s *Supervisor) bequeath(fds map[string]int) error {
 	h := s.handover
-	l := legacy{Waiting: map[string]waiting{}, Workers: map[string]*bequest{}, Family: s.family, Broker: s.broker.Address()}
+	l := legacy{Waiting: map[string]waiting{}, Workers: map[string]*bequest{}, Family: s.family, Broker: s.broker.Address(), Inside: s.broker.Inside()}
 	for name, w := range h.workers {
 		l.Waiting[name] = *w
 		fds[name+successorName] = int(w.socket.Fd())

@@ -169,7 +169,8 @@ func compare(old *gateway, next *config.Config) *difference {
 		{"subject_root", before.SubjectRoot != next.SubjectRoot, &d.later},
 		{"state_dir", before.StateDir != next.StateDir, &d.later},
 		{"log.format", before.Log.Format != next.Log.Format, &d.later},
-		{"broker", before.Broker != next.Broker, &d.later},
+		{"broker.users", !reflect.DeepEqual(before.Broker.Users, next.Broker.Users), &d.settings},
+		{"broker", !reflect.DeepEqual(withoutUsers(before.Broker), withoutUsers(next.Broker)), &d.later},
 		{"metrics", before.Metrics != next.Metrics, &d.later},
 		{"max_bytes of a framing", longestFrame(next.Ports) > max(longestFrame(before.Ports), mostFrame), &d.later},
 	} {
@@ -221,6 +222,9 @@ func (s *Supervisor) change(old *gateway, next *config.Config, d *difference) er
 	if err := s.broker.LimitHistory(s.life, next.History.MaxAge, next.History.MaxBytes); problem == nil {
 		problem = err
 	}
+	if err := s.broker.SetUsers(brokerUsers(old.config), brokerUsers(next)); problem == nil {
+		problem = err
+	}
 	if s.options.SetLevel != nil {
 		s.options.SetLevel(next.Log.Level)
 	}
@@ -268,10 +272,16 @@ func (s *Supervisor) change(old *gateway, next *config.Config, d *difference) er
 	return nil
 }
 
+func withoutUsers(b config.Broker) config.Broker {
+	b.Users = nil
+	return b
+}
+
 // kept is the new config with what can only change at the next start as it was.
 func kept(before, next *config.Config) *config.Config {
 	c := *next
 	c.Name, c.SubjectRoot, c.StateDir, c.Broker, c.Metrics, c.Log.Format = before.Name, before.SubjectRoot, before.StateDir, before.Broker, before.Metrics, before.Log.Format
+	c.Broker.Users = next.Broker.Users
 	c.History.Storage, c.History.Sync, c.History.SyncAlways = before.History.Storage, before.History.Sync, before.History.SyncAlways
 	return &c
 }

@@ -1,0 +1,141 @@
+package broker
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nkeys"
+	"golang.org/x/crypto/bcrypt"
+)
+
+// Check implements server.Authentication. The server's own list of users could be changed only by a reload of its
+// configuration, during which requests to JetStream find nobody for a moment; this one changes without a trace.
+func (b *Broker) Check(c server.ClientAuthentication) bool {
+	u, known := b.recognise(c)
+	if !known {
+		return false
+	}
+	account, err := b.server.LookupAccount(string(u.Account))
+	if err != nil {
+		b.opts.Log.Error("a user was not let in", "user", u.Name, "error", err)
+		return false
+	}
+	named := c.GetOpts().Username != ""
+	c.RegisterUser(&server.User{Username: u.Name, Account: account, Permissions: u.permissions()})
+	if !named {
+		b.nameless.add(u.Name, c.GetID(), func(id uint64) bool { return b.server.GetClient(id) != nil })
+	}
+	// Whoever takes the user away cuts the connections that there are, of which this is one only now.
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now, known := b.users[u.Name]
+	return known && now.Password == u.Password && now.Hash == u.Hash && now.NKey == u.NKey && now.Certified == u.Certified
+}
+
+// nameless are the connections of users that did not say their names, by which the server would find them.
+type nameless struct {
+	mu  sync.Mutex // guards ids
+	ids map[string][]uint64
+}
+
+// add notes a connection, and forgets those of the user that are gone.
+func (n *nameless) add(user string, id uint64, lives func(uint64) bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ids == nil {
+		n.ids = map[string][]uint64{}
+	}
+	n.ids[user] = append(slices.DeleteFunc(n.ids[user], func(id uint64) bool { return !lives(id) }), id)
+}
+
+// of lists those of a user, of which some may be gone.
+func (n *nameless) of(user string) []uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.ids[user])
+}
+
+// recognise finds out who a client is: by its key, by its name and password, or without a name by its certificate.
+func (b *Broker) recognise(c server.ClientAuthentication) (u Grant, known bool) {
+	given := c.GetOpts()
+	switch {
+	case given.Nkey != "":
+		u, known = b.userWith(func(u Grant) bool { return u.NKey == given.Nkey })
+		return u, known && signed(given.Nkey, given.Sig, c.GetNonce())
+	case given.Username == "":
+		name := certified(c)
+		u, known = b.userWith(func(u Grant) bool { return u.Certified && u.Name == name })
+		return u, known && name != ""
+	}
+	b.mu.Lock()
+	u, known = b.users[given.Username]
+	b.mu.Unlock()
+	if u.Hash != "" {
+		return u, b.hashed.fit(u.Hash, given.Password)
+	}
+	// The comparison takes as long for a wrong name.
+	same := subtle.ConstantTimeCompare([]byte(u.Password), []byte(given.Password)) == 1
+	return u, known && same && u.Password != ""
+}
+
+func (b *Broker) userWith(is func(Grant) bool) (Grant, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, u := range b.users {
+		if is(u) {
+			return u, true
+		}
+	}
+	return Grant{}, false
+}
+
+// signed says whether a signature is that of a key under what the server gave to sign.
+func signed(key, signature string, nonce []byte) bool {
+	text, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(signature, "="))
+	if err != nil {
+		return false
+	}
+	public, err := nkeys.FromPublicKey(key)
+	return err == nil && len(nonce) > 0 && public.Verify(nonce, text) == nil
+}
+
+// certified is the common name in a client's certificate, which the server has verified; empty: it has none.
+func certified(c server.ClientAuthentication) string {
+	state := c.GetTLSConnectionState()
+	if state == nil || len(state.VerifiedChains) == 0 {
+		return ""
+	}
+	return state.VerifiedChains[0][0].Subject.CommonName
+}
+
+// hashed checks passwords against hashes, which takes long on purpose: one at a time, so that guessing takes no more than one
+// processor, and one that was right before is known.
+type hashed struct {
+	mu    sync.Mutex        // held while one is checked; guards right
+	right map[string]string // hashes of the other kind, by those of the config
+}
+
+// mostRight bounds what is kept: users come and go with the config.
+const mostRight = 1024
+
+func (h *hashed) fit(hash, password string) bool {
+	sum := sha256.Sum256([]byte(password))
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if known, ok := h.right[hash]; ok && subtle.ConstantTimeCompare([]byte(known), sum[:]) == 1 {
+		return true
+	}
+	if bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) != nil {
+		return false
+	}
+	if h.right == nil || len(h.right) >= mostRight {
+		h.right = map[string]string{}
+	}
+	h.right[hash] = string(sum[:])
+	return true
+}
