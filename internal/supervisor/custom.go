@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/serialvisor/serialvisor/internal/broker"
@@ -27,10 +28,13 @@ type custom struct {
 	log      *slog.Logger
 	backoff  backoff
 	orders   *orders
+	passing  func() bool // its process is about to be passed on
 	unit     unit
 
 	before *bequest // of the supervisor before; nil: nothing
 	left   *bequest // for the next one; nil: no process
+
+	halting sync.Mutex // held while its process is made to end
 
 	wanted  bool            // it is to run
 	rests   ipc.WorkerState // when it is not

@@ -257,11 +257,19 @@ func (l *life) kill(reason string) {
 
 // halt has the process end, and waits for that.
 func (l *life) halt() {
+	l.halting.Lock()
+	defer l.halting.Unlock()
 	l.note(func(s *ipc.WorkerStatus) { s.State = ipc.WorkerStopping })
 	if !l.process.Stop(l.config.StopTimeout) {
 		l.log.Error("worker does not end, a system call holds it", "worker", l.config.Name, "pid", l.process.Pid)
 		<-l.process.Exited // there must not be two
 	}
+}
+
+// awaitHalt returns when no process is being made to end.
+func (c *custom) awaitHalt() {
+	c.halting.Lock()
+	defer c.halting.Unlock()
 }
 
 // lastWords is how long may take what a process has printed last: lines that go to a queue wait for it.

@@ -89,10 +89,14 @@ func (c *custom) answerOrder(action string) micro.HandlerFunc {
 	name := c.config.Name // all else of it may change
 	return func(r micro.Request) {
 		var err error
-		select {
-		case err = <-c.orders.give(action):
-		case <-time.After(orderLimit):
-			err = refuse(ipc.CodeTimeout, "it takes long")
+		if c.passing() {
+			err = errUpgrading
+		} else {
+			select {
+			case err = <-c.orders.give(action):
+			case <-time.After(orderLimit):
+				err = refuse(ipc.CodeTimeout, "it takes long")
+			}
 		}
 		if err != nil {
 			err = r.Error("500", "worker "+name+": "+err.Error(), nil)

@@ -275,6 +275,9 @@ func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
 		endWorkers(nil)
 		s.workersRun.Wait()
 	}
+	for _, c := range s.gateway().workers {
+		c.awaitHalt() // it may take longer than all that follows
+	}
 	end()
 	s.portsRun.Wait()
 	s.stayAfterAll()

@@ -35,7 +35,7 @@ const checkLimit = 30 * time.Second
 var (
 	errNoUpgrade  = errors.New("this supervisor cannot be upgraded; stop it and start the new one")
 	errNotRunning = errors.New("the supervisor is starting or stopping")
-	errUpgrading  = errors.New("another upgrade is under way")
+	errUpgrading  = errors.New("an upgrade is under way")
 )
 
 // upgrade has the supervisor end for the program that now stands where its own stood, once that has found nothing wrong with the

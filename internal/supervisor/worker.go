@@ -159,6 +159,7 @@ func (b *builtin) passOn(p *run) bool {
 	}
 	left := p.leave(stopTimeout)
 	if left == nil {
+		b.hurry.Store(true) // it has had its time
 		return false
 	}
 	b.revoke(true) // it has closed its connections

@@ -26,6 +26,7 @@ func (s *Supervisor) prepareWorker(w config.Worker, ports []config.Port) *custom
 	return &custom{
 		config: w, ports: stdioPorts(w, ports), subjects: s.subjects, broker: s.broker, spawner: s.spawner, family: s.family, board: s.board,
 		log: s.log, backoff: backoff{random: rand.Float64}, orders: newOrders(),
+		passing: s.handover.upgrading.Load,
 	}
 }
 
@@ -81,7 +82,7 @@ func (s *Supervisor) inheritWorkers(g *gateway) error {
 		if err != nil {
 			return err
 		}
-		if b.PID != 0 && spec != b.Spec {
+		if spec != b.Spec {
 			s.log.Info("worker is started anew, as its config has changed", "worker", c.config.Name)
 			b.end(s.spawner)
 			b = &bequest{Runs: b.Runs, Restarts: b.Restarts}
