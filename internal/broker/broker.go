@@ -63,9 +63,10 @@ type Broker struct {
 	laggards     laggards
 	usualGC      int // percent, while there is more than usual; Watch's
 
-	mu      sync.Mutex // guards users and handles
+	mu      sync.Mutex // guards all below
 	users   map[string]Grant
 	handles map[string]jetstream.Stream // by name
+	unused  map[string]bool             // ports whose consumers no writer has had
 }
 
 // ErrListen is wrapped by the error of Start when the address cannot be had.
@@ -73,7 +74,7 @@ var ErrListen = errors.New("the broker cannot listen")
 
 // Start runs a broker until Shutdown. The users that it knows are those that Grant has let in.
 func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
-	b := &Broker{opts: opts, subjects: ipc.Subjects{Root: opts.Root}, users: map[string]Grant{}, handles: map[string]jetstream.Stream{}}
+	b := &Broker{opts: opts, subjects: ipc.Subjects{Root: opts.Root}, users: map[string]Grant{}, handles: map[string]jetstream.Stream{}, unused: map[string]bool{}}
 	b.log = newServerLog(opts.Log, &b.laggards)
 	b.store.state = ipc.StoreOK
 	b.history.Store(&opts.History)

@@ -74,6 +74,7 @@ func (b *Broker) forgetHandles() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	clear(b.handles)
+	clear(b.unused)
 }
 
 // NextQueued is the first frame in a port's queue from a sequence on, or nil.

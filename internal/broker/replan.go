@@ -25,6 +25,9 @@ func (b *Broker) SetQueues(ctx context.Context, queues []Queue) error {
 	defer b.store.asked.RUnlock()
 	b.setPlan(queues, plan)
 	changed, err := b.createQueues(ctx)
+	if err == nil {
+		err = b.createConsumers(ctx)
+	}
 	if err != nil || !changed {
 		return err
 	}

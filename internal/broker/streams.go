@@ -100,6 +100,9 @@ func (b *Broker) createStreams(ctx context.Context) error {
 		return err
 	}
 	moved, err := b.createQueues(ctx)
+	if err == nil {
+		err = b.createConsumers(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -229,7 +232,7 @@ func (b *Broker) Target(port string) ipc.Target {
 }
 
 // RewindQueue makes what a port's writer has not acknowledged the next to be delivered, at once and in order, and
-// nothing else before it: the queue has no consumer before. Only while no writer of the port runs. It returns a number that names the queue: another one that
+// nothing else before it. Only while no writer of the port runs. It returns a number that names the queue: another one that
 // came to be in its place, where sequences begin anew, has another number. Without a queue it is 0.
 func (b *Broker) RewindQueue(ctx context.Context, port string) (queue uint64, err error) {
 	t := b.Target(port)
@@ -241,6 +244,9 @@ func (b *Broker) RewindQueue(ctx context.Context, port string) (queue uint64, er
 	s, err := b.handle(ctx, t.Stream)
 	if err != nil {
 		return 0, fmt.Errorf("port %s: its queue: %w", port, err)
+	}
+	if b.wasUnused(port) {
+		return incarnation(s), nil
 	}
 	switch old, err := s.Consumer(ctx, t.Consumer); {
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
@@ -263,6 +269,46 @@ func incarnation(s jetstream.Stream) uint64 {
 	name := fnv.New64a()
 	fmt.Fprintf(name, "%s %d", info.Config.Name, info.Created.UnixNano())
 	return name.Sum64() | 1
+}
+
+// createConsumers makes the consumers that are not there yet: whoever forwards to a port asks them how full its queue is, writer or
+// not. It must be called with asked held, or before there is anybody.
+func (b *Broker) createConsumers(ctx context.Context) error {
+	for _, planned := range b.planned() {
+		s, err := b.handle(ctx, planned.name)
+		if err != nil {
+			return err
+		}
+		there := map[string]bool{}
+		names := s.ConsumerNames(ctx)
+		for name := range names.Name() {
+			there[name] = true
+		}
+		if err := names.Err(); err != nil {
+			return fmt.Errorf("stream %s: list its consumers: %w", planned.name, err)
+		}
+		for _, port := range planned.ports {
+			if there[port] {
+				continue
+			}
+			if err := b.createConsumer(ctx, b.Target(port)); err != nil {
+				return err
+			}
+			b.mu.Lock()
+			b.unused[port] = true
+			b.mu.Unlock()
+		}
+	}
+	return nil
+}
+
+// wasUnused says whether a port's consumer was made by this broker and no writer was let near it, and forgets that.
+func (b *Broker) wasUnused(port string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	unused := b.unused[port]
+	delete(b.unused, port)
+	return unused
 }
 
 // createConsumer makes the only consumer of a port's queue. Nothing is delivered twice while a writer lives, however

@@ -1,10 +1,12 @@
 package process
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -39,12 +41,13 @@ type Process struct {
 	Started time.Time
 	Exited  <-chan struct{} // closed when it is reaped, and what it left behind is dead
 
-	drained <-chan struct{} // closed when all that it printed is read
-	mark    string
-	state   *os.ProcessState // set when Exited is closed; nil: not known
-	starved bool             // the kernel has killed it for want of memory; set when Exited is closed
-	output  sync.WaitGroup
-	pipes   []*os.File // our ends
+	drained  <-chan struct{} // closed when all that it printed is read
+	mark     string
+	state    *os.ProcessState // set when Exited is closed; nil: not known
+	starved  bool             // the kernel has killed it for want of memory; set when Exited is closed
+	output   sync.WaitGroup
+	detached atomic.Bool // nobody reads the output any more, though there is more to come
+	pipes    []*os.File  // our ends
 }
 
 // Start starts a program. The process is reaped without further ado.
@@ -73,8 +76,7 @@ func (s *Spawner) Start(c Command) (*Process, error) {
 		p.closePipes()
 		return nil, err
 	}
-	p.output.Go(func() { c.Stdout(p.pipes[0]) })
-	p.output.Go(func() { c.Stderr(p.pipes[1]) })
+	p.readOutput(c.Stdout, c.Stderr)
 	go p.reap(s, exited, drained) // ends with the process and its output, for which Wait waits
 	return p, nil
 }
@@ -106,16 +108,43 @@ func (s *Spawner) Adopt(a Adopted) (*Process, error) {
 		p.closePipes()
 		return nil, err
 	}
-	for i, f := range p.pipes {
-		p.output.Go(func() { []func(io.Reader){a.Stdout, a.Stderr}[i](f) })
+	if p.pipes != nil {
+		p.readOutput(a.Stdout, a.Stderr)
 	}
 	go p.reap(s, exited, drained) // ends with the process and its output
 	return p, nil
 }
 
+// readOutput has what the process prints be read.
+func (p *Process) readOutput(readers ...func(io.Reader)) {
+	for i, f := range p.pipes {
+		p.output.Go(func() { readers[i](output{f, p}) })
+	}
+}
+
+// ErrDetached ends the output of a process that lives on, see Detach.
+var ErrDetached = errors.New("the process is another program's now")
+
+// output is what a process prints. It ends with io.EOF when the process is dead, though another may print there still.
+type output struct {
+	pipe *os.File
+	p    *Process
+}
+
+func (o output) Read(b []byte) (int, error) {
+	n, err := o.pipe.Read(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if err = io.EOF; o.p.detached.Load() {
+			err = ErrDetached
+		}
+	}
+	return n, err
+}
+
 // Detach ends what reads the output of a process that lives on in the hands of another program, and returns our ends of its
-// pipes. What reads it gets os.ErrDeadlineExceeded; if it takes longer than a time to end, hurry is called, which must end it.
+// pipes. What reads it gets ErrDetached; if it takes longer than a time to end, hurry is called, which must end it.
 func (p *Process) Detach(limit time.Duration, hurry func()) (output []int, err error) {
+	p.detached.Store(true)
 	for _, f := range p.pipes {
 		if err := f.SetReadDeadline(time.Now()); err != nil {
 			return nil, err

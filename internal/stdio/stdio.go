@@ -38,6 +38,7 @@ type Bridge struct {
 	Subjects ipc.Subjects
 	Ports    []Port
 	Log      *slog.Logger
+	Detached error // ends the output of a process that another bridge goes on with
 	State
 
 	feeder *feeder
@@ -130,7 +131,7 @@ func (b *Bridge) Hold(ctx context.Context) error {
 }
 
 // Take queues the lines that are read from out, until it ends. A line that cannot be queued is logged; while a queue is full
-// the process waits. If ctx ends, or out by a deadline, the lines that were not queued are in Printed.
+// the process waits. If ctx ends, or out by Detached, the lines that were not queued are in Printed.
 func (b *Bridge) Take(ctx context.Context, out io.Reader) {
 	most := 0
 	for _, p := range b.Ports {
@@ -146,7 +147,7 @@ func (b *Bridge) Take(ctx context.Context, out io.Reader) {
 			b.Skips = true
 			line, err = lines.ReadSlice('\n')
 		}
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		if err != nil && errors.Is(err, b.Detached) {
 			b.Printed = bytes.Clone(line)
 			if b.Skips {
 				b.Printed = nil

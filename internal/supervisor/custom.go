@@ -31,8 +31,9 @@ type custom struct {
 	passing  func() bool // its process is about to be passed on
 	unit     unit
 
-	before *bequest // of the supervisor before; nil: nothing
-	left   *bequest // for the next one; nil: no process
+	before  *bequest // of the supervisor before; nil: nothing
+	adopted *life    // its process; nil: none
+	left    *bequest // for the next one; nil: no process
 
 	halting sync.Mutex // held while its process is made to end
 
@@ -69,27 +70,35 @@ func (c *custom) Run(ctx context.Context) error {
 	return nil
 }
 
-// goOn goes on where the supervisor before has left the worker. It returns how long to wait before it is started.
-func (c *custom) goOn(ctx context.Context) time.Duration {
+// takeOver goes on with what the supervisor before has left of the worker, before ports start, so that its process misses nothing
+// of them. ctx is that of Run, which must be called then.
+func (c *custom) takeOver(ctx context.Context) {
 	b := c.before
 	if b == nil {
-		return 0
+		return
 	}
-	c.before, c.runs = nil, b.Runs
+	c.runs = b.Runs
 	c.note(func(s *ipc.WorkerStatus) { s.Restarts, s.LastExit = b.Restarts, b.LastExit })
-	if b.Rests != "" {
+	if b.PID == 0 {
+		return
+	}
+	var err error
+	if c.adopted, err = c.adopt(ctx, b); err != nil {
+		c.log.Warn("worker is started anew", "worker", c.config.Name, "error", err)
+	}
+}
+
+// goOn is the first life of the worker, or rest, if the supervisor before has left one. It returns how long to wait before it is
+// started.
+func (c *custom) goOn(ctx context.Context) time.Duration {
+	if b := c.before; b != nil && b.Rests != "" {
 		c.wanted = false
 		c.rest(b.Rests)
 	}
-	if b.PID == 0 {
+	if c.adopted == nil {
 		return 0
 	}
-	l, err := c.adopt(ctx, b)
-	if err != nil {
-		c.log.Warn("worker is started anew", "worker", c.config.Name, "error", err)
-		return 0
-	}
-	return c.see(ctx, l)
+	return c.see(ctx, c.adopted)
 }
 
 var errStopping = errors.New("the supervisor is stopping")

@@ -120,7 +120,7 @@ func (l *life) connect(ctx context.Context, state stdio.State) (running context.
 		return nil, err
 	}
 	l.release = append(l.release, conn.Close)
-	l.bridge = &stdio.Bridge{Conn: conn, Subjects: l.subjects, Ports: l.ports, Log: l.log.With("worker", l.config.Name), State: state}
+	l.bridge = &stdio.Bridge{Conn: conn, Subjects: l.subjects, Ports: l.ports, Log: l.log.With("worker", l.config.Name), Detached: process.ErrDetached, State: state}
 	end, err := l.bridge.Feed(l.stdin)
 	if err != nil {
 		return nil, err

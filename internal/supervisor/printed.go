@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 
 	"github.com/serialvisor/serialvisor/internal/broker"
 	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/internal/process"
 )
 
 // printed takes what a worker prints, line by line: into the log and to those who tap it. Of a worker that prints without end
@@ -24,7 +24,7 @@ type printed struct {
 	log     *slog.Logger
 	publish func(*nats.Msg) error // nil: to nobody
 
-	// begun are the beginnings of lines, by stream, that are there before it reads, or were left when that was ended by a deadline.
+	// begun are the beginnings of lines, by stream, that are there before it reads, or were left when the process was detached.
 	begun [2][]byte
 
 	mu     sync.Mutex // held while a line is handled; guards all below
@@ -75,7 +75,7 @@ func (p *printed) read(stream string, r io.Reader, begun *[]byte) {
 				line, left = line[:0], 0
 			}
 		}
-		if errors.Is(err, os.ErrDeadlineExceeded) && left == 0 {
+		if errors.Is(err, process.ErrDetached) && left == 0 {
 			*begun, line = line, nil
 		}
 		if err != nil {

@@ -234,6 +234,9 @@ func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
 	defer endWorkers(nil)
 	s.reloading.Lock()
 	s.life, s.workLife, s.portsLife, s.helping = ctx, working, running, helping
+	for _, c := range g.workers {
+		c.takeOver(working)
+	}
 	for _, p := range g.ports {
 		s.startPort(running, p)
 	}
