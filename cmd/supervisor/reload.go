@@ -30,14 +30,17 @@ func reloadCommand(p *places) *cobra.Command {
 			if asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(reply)
 			}
-			none := true
+			none, would := true, ""
+			if dry {
+				would = "would be "
+			}
 			for _, of := range []struct {
 				what string
 				list []string
 			}{{"started", reply.Started}, {"stopped", reply.Stopped}, {"restarted", reply.Restarted}, {"changed", reply.Changed}, {"at the next start", reply.AtNextStart}} {
 				for _, name := range of.list {
 					none = false
-					if _, err := fmt.Fprintf(c.OutOrStdout(), "%s: %s\n", of.what, name); err != nil {
+					if _, err := fmt.Fprintf(c.OutOrStdout(), "%s%s: %s\n", would, of.what, name); err != nil {
 						return err
 					}
 				}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -85,6 +86,7 @@ func tap(ctx context.Context, place client.Place, out io.Writer, f tapFlags, por
 	err = supervisor.Tap(ctx, client.TapOptions{Ports: ports, Since: f.since, Wire: f.raw, Listening: func(ports []string) {
 		printer.Align(ports)
 		fmt.Fprintln(os.Stderr, "supervisor: listening")
+		sayClosed(ctx, supervisor, ports)
 	}, Missed: func(port string, bytes uint64) {
 		fmt.Fprintf(os.Stderr, "supervisor: port %s: %d received bytes are missing here\n", port, bytes)
 	}}, func(r capture.Record) error {
@@ -102,6 +104,21 @@ func tap(ctx context.Context, place client.Place, out io.Writer, f tapFlags, por
 		return nil
 	}
 	return err
+}
+
+// sayClosed tells of ports of which nothing will be heard for now.
+func sayClosed(ctx context.Context, supervisor *client.Client, ports []string) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_, s, err := supervisor.StatusJSON(ctx)
+	if err != nil {
+		return // it is no more than a hint
+	}
+	for _, p := range s.Ports {
+		if p.State != ipc.Open && p.Error != "" && slices.Contains(ports, p.Name) {
+			fmt.Fprintf(os.Stderr, "supervisor: port %s is %s: %s; it is waited for\n", p.Name, p.State, p.Error)
+		}
+	}
 }
 
 func (f tapFlags) format() client.Format {
