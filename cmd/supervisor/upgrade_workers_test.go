@@ -106,3 +106,30 @@ func TestUpgradeKeepsWorkers(t *testing.T) {
 	g.mustRun(t, nil, "restart", "asking")
 	g.wantInTime(t)
 }
+
+// A worker that is killed while the supervisor is between its two programs is replaced, and harms nobody.
+func TestWorkerIsKilledDuringAnUpgrade(t *testing.T) {
+	g := newOpenGateway(t)
+	g.addWorkers(t, player(t, "watched", "plain", "notify: true", "directory: "+g.dir), []string{"cat", "command: [cat]", "stdio: true", "ports: [gps]"})
+	g.install(t)
+	g.run(t)
+	for round, name := range []string{"watched", "cat", "gps/reader", "gps/writer", "watched"} {
+		waitUntil(t, "all workers run", func() bool { return g.allRun(t) })
+		victim := g.worker(t, name).PID
+		upgrade := g.background(t, "upgrade")
+		waitUntil(t, "the first program has stopped", func() bool { return strings.Count(g.errors.String(), "msg=stopped") > round })
+		if err := syscall.Kill(victim, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if <-upgrade.ended; upgrade.err != nil {
+			t.Fatalf("upgrade: %v: %s\n%s", upgrade.err, upgrade.errors, g.errors)
+		}
+		waitUntil(t, name+" is replaced", func() bool {
+			w := g.worker(t, name)
+			return w.State == ipc.WorkerRunning && w.PID != victim
+		})
+		if n := strings.Count(g.errors.String(), "msg=ready"); n != round+2 {
+			t.Fatalf("%d programs have begun, want %d\n%s", n, round+2, g.errors)
+		}
+	}
+}

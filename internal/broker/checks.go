@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nkeys"
@@ -114,28 +115,48 @@ func certified(c server.ClientAuthentication) string {
 }
 
 // hashed checks passwords against hashes, which takes long on purpose: one at a time, so that guessing takes no more than one
-// processor, and one that was right before is known.
+// processor. One that was right before is known, and does not wait for those who guess.
 type hashed struct {
-	mu    sync.Mutex        // held while one is checked; guards right
+	checking sync.Mutex // held while one is checked
+	waiting  atomic.Int64
+
+	mu    sync.Mutex        // guards right
 	right map[string]string // hashes of the other kind, by those of the config
 }
 
-// mostRight bounds what is kept: users come and go with the config.
-const mostRight = 1024
+const (
+	// mostRight bounds what is kept: users come and go with the config.
+	mostRight = 1024
+	// mostWaiting is how many may wait to be checked. With more, somebody guesses, and the last would not be done in time.
+	mostWaiting = 16
+)
 
 func (h *hashed) fit(hash, password string) bool {
 	sum := sha256.Sum256([]byte(password))
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if known, ok := h.right[hash]; ok && subtle.ConstantTimeCompare([]byte(known), sum[:]) == 1 {
+	if h.knows(hash, sum[:]) {
 		return true
 	}
+	defer h.waiting.Add(-1)
+	if h.waiting.Add(1) > mostWaiting {
+		return false
+	}
+	h.checking.Lock()
+	defer h.checking.Unlock()
 	if bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) != nil {
 		return false
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.right == nil || len(h.right) >= mostRight {
 		h.right = map[string]string{}
 	}
 	h.right[hash] = string(sum[:])
 	return true
+}
+
+func (h *hashed) knows(hash string, sum []byte) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	known, ok := h.right[hash]
+	return ok && subtle.ConstantTimeCompare([]byte(known), sum) == 1
 }

@@ -77,7 +77,7 @@ func (k *Keeper) End() {
 
 // Detach leaves the guard to another program in this process. Run must have returned.
 func (k *Keeper) Detach() (pid int, fds [2]int, err error) {
-	life, err := Descriptor(k.life)
+	life, err := Duplicate(k.life)
 	if err != nil || k.guard == nil {
 		return 0, fds, err
 	}

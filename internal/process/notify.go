@@ -64,12 +64,12 @@ func AdoptNotices(fd int, address string) (*Notices, error) {
 // Close ends Receive.
 func (n *Notices) Close() { _ = n.conn.Close() }
 
-// Detach ends Receive and returns the descriptor, for another program: what is said from then on waits there.
+// Detach ends Receive and returns a descriptor, which is the caller's, for another program: what is said from then on waits there.
 func (n *Notices) Detach() (fd int, err error) {
 	if err := n.conn.SetReadDeadline(time.Now()); err != nil {
 		return -1, err
 	}
-	return Descriptor(n.conn)
+	return Duplicate(n.conn)
 }
 
 // Receive passes on what is said, until Close. Others than our own user, and root, are not heard: everybody on the machine can

@@ -103,10 +103,18 @@ func (s *Spawner) Adopt(a Adopted) (*Process, error) {
 		}
 		p.pipes = append(p.pipes, f)
 	}
-	var err error
-	if p.Process, err = s.adopt(a.PID); err != nil {
+	// It may have been reaped before it was passed on, and its number be another's.
+	err := unix.Waitid(unix.P_PID, a.PID, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	if err == nil {
+		p.Process, err = s.adopt(a.PID)
+	}
+	if err != nil {
+		s.reaped(a.PID)
 		p.closePipes()
-		return nil, err
+		if a.Mark != "" {
+			s.killFamily(a.Mark, a.Started)
+		}
+		return nil, fmt.Errorf("process %d is gone: %w", a.PID, err)
 	}
 	if p.pipes != nil {
 		p.readOutput(a.Stdout, a.Stderr)
@@ -142,7 +150,7 @@ func (o output) Read(b []byte) (int, error) {
 }
 
 // Detach ends what reads the output of a process that lives on in the hands of another program, and returns our ends of its
-// pipes. What reads it gets ErrDetached; if it takes longer than a time to end, hurry is called, which must end it.
+// pipes, which are the caller's. What reads it gets ErrDetached; if it takes longer than a time to end, hurry is called, which must end it.
 func (p *Process) Detach(limit time.Duration, hurry func()) (output []int, err error) {
 	p.detached.Store(true)
 	for _, f := range p.pipes {
@@ -154,7 +162,7 @@ func (p *Process) Detach(limit time.Duration, hurry func()) (output []int, err e
 	p.output.Wait()
 	late.Stop()
 	for _, f := range p.pipes {
-		fd, err := Descriptor(f)
+		fd, err := Duplicate(f)
 		if err != nil {
 			return nil, err
 		}
@@ -171,13 +179,16 @@ func OurEnd(fd int, name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// Descriptor is that of a file or connection, which is left as it is and keeps it.
-func Descriptor(f syscall.Conn) (fd int, err error) {
+// Duplicate is another descriptor of a file or connection, which is left as it is. It is the caller's, who passes it on: the other
+// is closed when a process ends, at any moment.
+func Duplicate(f syscall.Conn) (fd int, err error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return -1, err
 	}
-	err = raw.Control(func(n uintptr) { fd = int(n) })
+	if cerr := raw.Control(func(n uintptr) { fd, err = unix.FcntlInt(n, unix.F_DUPFD_CLOEXEC, 0) }); cerr != nil {
+		return -1, cerr
+	}
 	return fd, err
 }
 

@@ -35,7 +35,6 @@ type bequest struct {
 	Bridge      *stdio.State  `json:"bridge,omitempty"`
 	Begun       [2][]byte     `json:"begun,omitzero"` // of lines that it prints, by stream
 
-	owner   *life // has what the descriptors belong to, which would be closed with it
 	output  []int
 	notices int
 	stdin   int
@@ -56,7 +55,7 @@ const passDetach = time.Second
 // passOn lets go of the process for another supervisor. It returns false if the process is to end instead.
 func (l *life) passOn() bool {
 	b := &bequest{
-		owner: l, PID: l.process.Pid, Started: l.process.Started, StopTimeout: l.config.StopTimeout, Mark: l.mark, Role: l.config.Role, Ports: l.config.Ports,
+		PID: l.process.Pid, Started: l.process.Started, StopTimeout: l.config.StopTimeout, Mark: l.mark, Role: l.config.Role, Ports: l.config.Ports,
 		Password: l.grant.Password, Message: l.board.workerStatus(l.config.Name).Message, notices: -1, stdin: -1,
 	}
 	if l.ordered || l.reason != "" {
@@ -78,7 +77,7 @@ func (l *life) detach(b *bequest) (err error) {
 		if err := l.bridge.Hold(ctx); err != nil {
 			return fmt.Errorf("frames for it: %w", err)
 		}
-		if b.stdin, err = process.Descriptor(l.stdin); err != nil {
+		if b.stdin, err = process.Duplicate(l.stdin); err != nil {
 			return err
 		}
 	}
@@ -137,8 +136,8 @@ func (c *custom) bequeath(conf *config.Config) (b *bequest, err error) {
 }
 
 // adopt goes on with the process of the supervisor before. It must not fail while that lives: then it is ended.
-func (c *custom) adopt(ctx context.Context, b *bequest) (l *life, err error) {
-	l = c.newLife(b.Password)
+func (c *custom) adopt(ctx context.Context, b *bequest) (_ *life, err error) {
+	l := c.newLife(b.Password)
 	l.ready, l.alive, l.mark, l.output.begun = b.Ready, b.Alive, b.Mark, b.Begun
 	defer func() {
 		if err != nil {

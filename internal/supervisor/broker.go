@@ -5,13 +5,32 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"time"
 
 	"github.com/serialvisor/serialvisor/internal/broker"
 	"github.com/serialvisor/serialvisor/internal/config"
 )
 
+// listenAgain is for how long after an upgrade is waited for the broker's address, which another may have taken in between.
+const listenAgain = 10 * time.Second
+
 // startBroker runs the broker, after an upgrade where it was before.
-func (s *Supervisor) startBroker(ctx context.Context, c *config.Config) (*broker.Broker, error) {
+func (s *Supervisor) startBroker(ctx context.Context, c *config.Config) (b *broker.Broker, err error) {
+	for begun := time.Now(); ; {
+		b, err = s.tryBroker(ctx, c)
+		if !errors.Is(err, broker.ErrListen) || s.handover.address == "" || time.Since(begun) > listenAgain {
+			return b, err
+		}
+		s.log.Warn("the upgrade waits", "error", err)
+		select {
+		case <-time.After(listenAgain / 20):
+		case <-ctx.Done():
+			return b, err
+		}
+	}
+}
+
+func (s *Supervisor) tryBroker(ctx context.Context, c *config.Config) (*broker.Broker, error) {
 	o := s.brokerOptions(c)
 	host, port, _ := net.SplitHostPort(o.Listen) // the config was checked
 	if before, number, err := net.SplitHostPort(s.handover.address); err == nil && port == "0" {

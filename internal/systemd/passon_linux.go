@@ -13,9 +13,19 @@ import (
 const passedOn = "SERIALVISOR_PASSED_ON"
 
 // PassOn has descriptors stay open in the program by which this process is about to be replaced, see execve(2). What it
-// returns belongs into that program's environment, where FromEnviron finds it.
+// returns belongs into that program's environment, where FromEnviron finds it. A descriptor that is closed is not passed on.
 func PassOn(fds map[string]int) (variable string, err error) {
-	text, err := json.Marshal(fds)
+	open := map[string]int{}
+	for name, fd := range fds {
+		switch _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err {
+		case nil:
+			open[name] = fd
+		case unix.EBADF: // there is no way back for who is about to be replaced
+		default:
+			return "", fmt.Errorf("pass descriptor %s on: %w", name, err)
+		}
+	}
+	text, err := json.Marshal(open)
 	if err != nil {
 		return "", err
 	}
@@ -25,11 +35,6 @@ func PassOn(fds map[string]int) (variable string, err error) {
 	}
 	if _, err := unix.Pwrite(list, text, 0); err != nil {
 		return "", fmt.Errorf("pass descriptors on: %w", err)
-	}
-	for name, fd := range fds {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
-			return "", fmt.Errorf("pass descriptor %s on: %w", name, err)
-		}
 	}
 	return passedOn + "=" + strconv.Itoa(list), nil
 }
