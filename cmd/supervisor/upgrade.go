@@ -18,7 +18,7 @@ func upgradeCommand(p *places) *cobra.Command {
 	return &cobra.Command{
 		Use: "upgrade", Short: "Have the programs that were installed meanwhile take over from those that run", Args: noArgs,
 		Long: "Has the program that now stands where the running supervisor's stood take over from it, as SIGUSR2 does: in the same process, with\n" +
-			"all devices open. Readers, writers and workers are started anew. No byte is lost or doubled, but for\n" +
+			"all devices open and all workers at work. No byte is lost or doubled, but for\n" +
 			"queues and a history that are kept in memory, which begin anew as at any start. The new program checks the config\n" +
 			"before; if it finds a mistake, or does not run, all is as before. It returns when the new one answers.",
 		RunE: func(c *cobra.Command, _ []string) error {

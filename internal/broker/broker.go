@@ -204,19 +204,12 @@ func (b *Broker) connect(g Grant) (*nats.Conn, error) {
 
 // serverOptions builds the server's configuration.
 func (b *Broker) serverOptions() (*server.Options, error) {
-	host, port, err := net.SplitHostPort(b.opts.Listen)
+	host, port, err := hostPort(b.opts.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("broker address %q: %w", b.opts.Listen, err)
-	}
-	number, err := net.LookupPort("tcp", port)
-	if err != nil {
-		return nil, fmt.Errorf("broker address %q: %w", b.opts.Listen, err)
-	}
-	if host == "" {
-		host = "0.0.0.0"
+		return nil, err
 	}
 	o := &server.Options{
-		ServerName: b.opts.Name, Host: host, Port: number, NoSigs: true,
+		ServerName: b.opts.Name, Host: host, Port: port, NoSigs: true,
 		JetStream: true, StoreDir: b.storeDir(),
 		JetStreamMaxStore: b.storeLimit(), JetStreamMaxMemory: b.storeLimit(),
 		SyncInterval: b.opts.History.Sync, SyncAlways: b.opts.History.SyncAlways,

@@ -3,7 +3,6 @@ package broker
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -110,7 +109,7 @@ func (c *certificates) read() (*tls.Config, error) {
 	}
 	config.ClientCAs = x509.NewCertPool()
 	if !config.ClientCAs.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("%s: %w", c.files.CA, errors.New("there is no certificate in it"))
+		return nil, fmt.Errorf("%s: there is no certificate in it", c.files.CA)
 	}
 	config.ClientAuth = tls.VerifyClientCertIfGiven
 	if c.files.Verify {

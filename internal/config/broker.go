@@ -146,10 +146,7 @@ func (c *collector) users(key string, n ast.Node, conf *Config) {
 func (c *collector) user(key string, n ast.Node, conf *Config) User {
 	u := User{Role: ipc.RoleTap}
 	var ports []ast.Node
-	roles := make([]string, len(ipc.Roles))
-	for i, r := range ipc.Roles {
-		roles[i] = string(r)
-	}
+	roles := roleNames()
 	present := c.mapping(n, key,
 		field{"name", func(key string, n ast.Node) {
 			switch name := text(n); {

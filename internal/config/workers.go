@@ -110,10 +110,7 @@ func (c *collector) worker(key string, keyNode, n ast.Node, w *Worker) workerNod
 			take(key, n)
 		}
 	}
-	roles := make([]string, len(ipc.Roles))
-	for i, r := range ipc.Roles {
-		roles[i] = string(r)
-	}
+	roles := roleNames()
 	present := c.mapping(n, key,
 		field{"command", func(key string, n ast.Node) { w.Command = c.command(key, n) }},
 		field{"directory", func(key string, n ast.Node) {
@@ -156,6 +153,13 @@ func (c *collector) worker(key string, keyNode, n ast.Node, w *Worker) workerNod
 		c.fail(at["role"], key+".role", "admin is of no use with stdio: true; write send or tap")
 	}
 	return nodes
+}
+
+func roleNames() (names []string) {
+	for _, r := range ipc.Roles {
+		names = append(names, string(r))
+	}
+	return names
 }
 
 // command takes a list, or a text that is a line for the shell.

@@ -42,7 +42,7 @@ type life struct {
 	reason  string // why else it was made to end; empty: it was not
 }
 
-// newLife is one without a process, with the user's name and a password, or with none a new one.
+// newLife is one without a process. An empty password makes a new one for its connection.
 func (c *custom) newLife(password string) *life {
 	l := &life{
 		custom: c, notices: make(chan process.Notice), grant: c.broker.WorkerGrant(c.config.Name, c.config.Role, c.config.Ports),

@@ -1,11 +1,7 @@
 package supervisor
 
 import (
-	"encoding/json"
-	"fmt"
 	"os"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/serialvisor/serialvisor/internal/process"
 	"github.com/serialvisor/serialvisor/internal/systemd"
@@ -29,7 +25,7 @@ type guardLeft struct {
 }
 
 const (
-	// legacyName is the descriptor of a file with a legacy.
+	// legacyName is the descriptor of a memo with a legacy.
 	legacyName = "legacy"
 	// successorName is what the name of a reader's or writer's socket ends with.
 	successorName = ".successor"
@@ -42,33 +38,11 @@ var (
 	guardNames  = []string{"guard.life", "guard.stdin"}
 )
 
-// write makes a file of it that is in memory only.
-func (l legacy) write() (fd int, err error) {
-	text, err := json.Marshal(l)
-	if err != nil {
-		return -1, err
-	}
-	if fd, err = unix.MemfdCreate("serialvisor legacy", unix.MFD_CLOEXEC); err != nil {
-		return -1, fmt.Errorf("legacy for the next program: %w", err)
-	}
-	if _, err := unix.Pwrite(fd, text, 0); err != nil {
-		_ = unix.Close(fd)
-		return -1, fmt.Errorf("legacy for the next program: %w", err)
-	}
-	return fd, nil
-}
-
 // legacy is what the supervisor before has told, if it was upgraded.
 func (h *handover) legacy() (l legacy, err error) {
-	fds := h.passed[legacyName]
-	delete(h.passed, legacyName)
-	if len(fds) != 1 {
-		systemd.CloseAll(fds)
-		return l, nil
+	if fd := h.one(legacyName); fd >= 0 {
+		err = systemd.ReadMemo(fd, &l)
 	}
-	file := os.NewFile(uintptr(fds[0]), legacyName)
-	defer func() { _ = file.Close() }()
-	err = json.NewDecoder(file).Decode(&l)
 	return l, err
 }
 
@@ -178,7 +152,7 @@ func (s *Supervisor) bequeath(fds map[string]int) error {
 			add(fds, "", guardNames, guard[:]...)
 		}
 	}
-	fd, err := l.write()
+	fd, err := systemd.Memo(legacyName, l)
 	if err != nil {
 		return err
 	}

@@ -87,12 +87,13 @@ func (p *port) session(ctx context.Context, device *serialio.Port, id string) {
 		wait()
 		return
 	}
+	halted := errors.Is(context.Cause(ctx), errHalted)
 	for _, b := range both {
-		b.passing.Store(p.handover.upgrading.Load() && !errors.Is(context.Cause(ctx), errHalted))
+		b.passing.Store(p.handover.upgrading.Load() && !halted)
 	}
 	stop()
 	_ = group.Wait()
-	if p.handover.lasting() && !errors.Is(context.Cause(ctx), errHalted) {
+	if p.handover.lasting() && !halted {
 		p.idle, p.idleSession = device, id // the next supervisor goes on with it
 		return
 	}

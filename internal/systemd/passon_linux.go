@@ -17,7 +17,7 @@ const passedOn = "SERIALVISOR_PASSED_ON"
 func PassOn(fds map[string]int) (variable string, err error) {
 	open := map[string]int{}
 	for name, fd := range fds {
-		switch _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err {
+		switch err := keepOnExec(fd); err {
 		case nil:
 			open[name] = fd
 		case unix.EBADF: // there is no way back for who is about to be replaced
@@ -25,18 +25,43 @@ func PassOn(fds map[string]int) (variable string, err error) {
 			return "", fmt.Errorf("pass descriptor %s on: %w", name, err)
 		}
 	}
-	text, err := json.Marshal(open)
+	list, err := Memo("descriptors that are passed on", open)
+	if err == nil {
+		err = keepOnExec(list)
+	}
+	return passedOn + "=" + strconv.Itoa(list), err
+}
+
+func keepOnExec(fd int) error {
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
+	return err
+}
+
+// Memo writes something as JSON into a file that is in memory only, whose descriptor can be passed on. It is closed on exec till
+// then.
+func Memo(name string, content any) (fd int, err error) {
+	text, err := json.Marshal(content)
 	if err != nil {
-		return "", err
+		return -1, err
 	}
-	list, err := unix.MemfdCreate("serialvisor passed on", 0)
-	if err != nil {
-		return "", fmt.Errorf("pass descriptors on: %w", err)
+	if fd, err = unix.MemfdCreate("serialvisor "+name, unix.MFD_CLOEXEC); err != nil {
+		return -1, fmt.Errorf("%s: %w", name, err)
 	}
-	if _, err := unix.Pwrite(list, text, 0); err != nil {
-		return "", fmt.Errorf("pass descriptors on: %w", err)
+	if _, err := unix.Pwrite(fd, text, 0); err != nil {
+		_ = unix.Close(fd)
+		return -1, fmt.Errorf("%s: %w", name, err)
 	}
-	return passedOn + "=" + strconv.Itoa(list), nil
+	return fd, nil
+}
+
+// ReadMemo reads what Memo has written, and closes the descriptor.
+func ReadMemo(fd int, content any) error {
+	file := os.NewFile(uintptr(fd), "memo")
+	if file == nil {
+		return fmt.Errorf("%d is no descriptor", fd)
+	}
+	defer func() { _ = file.Close() }()
+	return json.NewDecoder(file).Decode(content)
 }
 
 // addPassedOn adds what PassOn has passed on.
@@ -49,13 +74,8 @@ func addPassedOn(passed map[string][]int) error {
 	if err != nil {
 		return fmt.Errorf("%s=%s is no descriptor", passedOn, number)
 	}
-	list := os.NewFile(uintptr(fd), "descriptors that were passed on")
-	if list == nil {
-		return fmt.Errorf("%s=%s is no descriptor", passedOn, number)
-	}
-	defer func() { _ = list.Close() }()
 	var fds map[string]int
-	if err := json.NewDecoder(list).Decode(&fds); err != nil {
+	if err := ReadMemo(fd, &fds); err != nil {
 		return fmt.Errorf("descriptors that were passed on: %w", err)
 	}
 	for name, fd := range fds {
