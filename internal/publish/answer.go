@@ -2,12 +2,16 @@ package publish
 
 import (
 	"bytes"
+	"math"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 )
+
+// asked stands for the number of a message in a question to the stream.
+const asked = math.MaxUint64
 
 // reply is where the answer to a message is sent: <inbox>.<number of the message>, and when it is sent again -<which of
 // all sendings it is>.
@@ -37,8 +41,15 @@ func (p *Publisher) acknowledge(m *nats.Msg) {
 		return
 	}
 	problem := refusal(m)
-	if problem == "" {
+	switch {
+	case problem == "":
 		p.settle(n, sending)
+		return
+	case n == asked && strings.Contains(problem, wrongLast):
+		p.mu.Lock()
+		p.passed = max(p.passed, sending)
+		p.mu.Unlock()
+		notify(p.again)
 		return
 	}
 	if strings.Contains(problem, tooLarge) {
@@ -61,6 +72,9 @@ func (p *Publisher) acknowledge(m *nats.Msg) {
 
 // tooLarge marks the refusal that no further attempt would change: JSStreamMessageExceedsMaximum.
 const tooLarge = `"err_code":10054`
+
+// wrongLast marks the answer to a question: JSStreamWrongLastSequence.
+const wrongLast = `"err_code":10071`
 
 // refusal is what a stream's answer says against storing the message, or empty. Looking for the key saves decoding
 // every answer: a stream's name, the other text in a PubAck, has no quotes.
@@ -100,7 +114,7 @@ func (p *Publisher) settle(n, sending uint64) {
 	if moved {
 		p.stored(mark)
 	}
-	lost := !p.window.empty() && p.isLost(p.window.at(p.window.head), now)
+	lost := !p.window.empty() && p.isLost(p.window.head, p.window.at(p.window.head), now)
 	p.mu.Unlock()
 	if recovered {
 		p.log.Info("the stream stores again")

@@ -11,8 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// patience is how long an acknowledgement may take before its message may count as lost. It stays well below the time
-// for which streams remember message ids, so that a second copy is not stored.
+// patience is how long a stream may be silent before it is asked how things are.
 const patience = 2 * time.Second
 
 // haste is how long a message is left alone that was sent, and is known to be lost: the order in which sendings are
@@ -46,6 +45,7 @@ type Publisher struct {
 	sent       time.Time // when last
 	heard      time.Time // when the stream last acknowledged anything
 	answered   uint64    // the latest sending that was acknowledged
+	passed     uint64    // the latest question that was answered
 	failing    bool      // an answer was an error, which was logged, and nothing was stored since
 	complained time.Time // when that was
 	missing    missing   // messages that were given up
@@ -76,8 +76,8 @@ func WaitWhile(stores func() bool) Option {
 	return func(p *Publisher) { p.stores = stores }
 }
 
-// RepeatOn names the subject for what is sent again because the stream has lost it: one that the stream stores like the
-// first, and that nobody listens to who had the message already.
+// RepeatOn names the subject for what is sent again because the stream has lost it, and for questions to the stream: one that the
+// stream stores like the first, and that nobody listens to who had the message already.
 func RepeatOn(subject func(first string) string) Option {
 	return func(p *Publisher) { p.repeatOn = subject }
 }
@@ -128,7 +128,7 @@ func (p *Publisher) Publish(ctx context.Context, msg *nats.Msg, mark uint64) err
 	now := time.Now()
 	p.sendings++
 	p.sent = now
-	n := p.window.push(slot{msg: msg, mark: mark, size: size, came: now, sent: now, first: p.sendings, last: p.sendings})
+	n := p.window.push(slot{kept: keep(msg), mark: mark, size: size, came: now, sent: now, first: p.sendings, last: p.sendings})
 	p.mu.Unlock()
 	if first {
 		notify(p.work)
@@ -202,7 +202,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 // Flush waits until everything is stored, or ctx ends. What is not stored then is still under way.
 func (p *Publisher) Flush(ctx context.Context) error {
 	if p.stall > 0 {
-		p.probe() // a stream that has long been silent may be back
+		p.ask() // a stream that has long been silent may be back
 	}
 	for p.underWay() {
 		select {

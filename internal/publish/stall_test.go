@@ -40,14 +40,29 @@ func newHung(t *testing.T, b *bench) *hung {
 	return h
 }
 
-// next takes a message.
+// next takes a message, and answers questions before it.
 func (h *hung) next(sub *nats.Subscription) *nats.Msg {
 	h.t.Helper()
-	m, err := sub.NextMsg(10 * time.Second)
-	if err != nil {
+	for {
+		m, err := sub.NextMsg(10 * time.Second)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		if !isQuestion(m) {
+			return m
+		}
+		h.refuse(m)
+	}
+}
+
+func isQuestion(m *nats.Msg) bool { return m.Header.Get(nats.ExpectedLastSeqHdr) != "" }
+
+// refuse answers a question as a stream does.
+func (h *hung) refuse(question *nats.Msg) {
+	h.t.Helper()
+	if err := question.Respond([]byte(`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 0"},"stream":"S","seq":0}`)); err != nil {
 		h.t.Fatal(err)
 	}
-	return m
 }
 
 // store answers as a stream that has stored a message.
@@ -149,55 +164,6 @@ func TestStreamThatHangs(t *testing.T) {
 	}
 }
 
-// A stream that has dropped what it was sent is found out by the first message that it stores, and gets the rest again.
-func TestStreamThatDrops(t *testing.T) {
-	b := newBench(t, nil)
-	h, p := newHung(t, b), newLosing(t, b)
-	p.publish(t, 0, window+10)
-	for range window + 10 {
-		h.next(h.first)
-	}
-	p.want(t, 10, 10)
-	p.publish(t, window+10, window+11)
-	h.store(h.next(h.first))
-	for i := 11; i < window+10; i++ {
-		m := h.next(h.repeated)
-		if string(m.Data) != string(message(i).Data) {
-			t.Fatalf("message %s was repeated, want %d", m.Data, i)
-		}
-		h.store(m)
-	}
-	flush(t, p.Publisher)
-	p.want(t, 11, window+11)
-	// What is not answered soon is repeated once more, where nobody but the stream sees it.
-	if n, _, _ := h.first.Pending(); n > 0 {
-		t.Errorf("%d messages too many were sent on %s", n, h.first.Subject)
-	}
-}
-
-// While nothing new comes the oldest message alone is repeated, to find out whether the stream is back.
-func TestSilentStreamIsProbed(t *testing.T) {
-	b := newBench(t, nil)
-	h, p := newHung(t, b), newLosing(t, b)
-	p.publish(t, 0, 100)
-	var probe *nats.Msg
-	for range 3 {
-		if probe = h.next(h.repeated); string(probe.Data) != "0" {
-			t.Fatalf("message %s was repeated, want 0", probe.Data)
-		}
-	}
-	h.store(probe)
-	for i := 1; i < 100; i++ {
-		m := h.next(h.repeated)
-		if string(m.Data) != string(message(i).Data) {
-			t.Fatalf("message %s was repeated, want %d", m.Data, i)
-		}
-		h.store(m)
-	}
-	flush(t, p.Publisher)
-	p.want(t, 0, 100)
-}
-
 // A stream that stores everything late does not hold its publisher up, which nobody would see from its acknowledgements
 // alone: they keep coming.
 func TestSlowStreamIsNotWaitedFor(t *testing.T) {
@@ -280,35 +246,6 @@ func TestStreamThatStoresAgain(t *testing.T) {
 	h.store(h.next(h.first))
 	flush(t, p.Publisher)
 	p.want(t, 10, window+11)
-}
-
-// Flush asks a stream that has been silent, and returns with its context.
-func TestFlushAsks(t *testing.T) {
-	b := newBench(t, nil)
-	h := newHung(t, b)
-	p := &losing{}
-	var err error
-	p.Publisher, err = publish.New(b.nc, slog.New(slog.DiscardHandler), nil, publish.GiveUpAfter(testStall, func(delta int) { p.lost.Add(int64(delta)) }),
-		publish.RepeatOn(func(s string) string { return s + ".again" }), publish.Patience(time.Nanosecond)) // without Run, which asks too
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.publish(t, 0, 2)
-	h.next(h.first)
-	h.next(h.first)
-	ctx, cancel := context.WithTimeout(t.Context(), testStall/3)
-	defer cancel()
-	begun := time.Now()
-	if err := p.Flush(ctx); err == nil || !strings.Contains(err.Error(), "2 messages") {
-		t.Errorf("Flush = %v, want an error that counts 2 messages", err)
-	}
-	if took := time.Since(begun); took > testStall {
-		t.Errorf("Flush took %s, longer than its context", took)
-	}
-	if m := h.next(h.repeated); string(m.Data) != "0" {
-		t.Errorf("Flush sent %s again, want 0", m.Data)
-	}
-	p.want(t, 0, 0)
 }
 
 // A caller who has no room himself gives up what has waited long enough, and nothing else.

@@ -5,6 +5,7 @@
 package publish
 
 import (
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,7 +22,7 @@ const (
 
 // slot is one message under way.
 type slot struct {
-	msg  *nats.Msg
+	kept
 	mark uint64
 	size int
 	done bool
@@ -29,6 +30,42 @@ type slot struct {
 	// A message is sent again, so its first and last sending are kept: when, and which one it was of all sendings.
 	came, sent  time.Time
 	first, last uint64
+}
+
+// kept is what a message is made of again. A stream that is behind has thousands of them wait in each worker, and a nats.Msg takes
+// four times as much as what is in it.
+type kept struct {
+	subject string
+	header  string // its lines, as in the protocol
+	data    []byte
+}
+
+func keep(m *nats.Msg) kept {
+	var b strings.Builder
+	for key, values := range m.Header {
+		for _, v := range values {
+			for _, part := range [...]string{key, ": ", flat.Replace(v), "\r\n"} {
+				b.WriteString(part)
+			}
+		}
+	}
+	return kept{m.Subject, strings.Clone(b.String()), m.Data}
+}
+
+// flat has a value fit in a line, in the way in which nats.go does it.
+var flat = strings.NewReplacer("\r", " ", "\n", " ")
+
+func (k kept) message() *nats.Msg {
+	m := &nats.Msg{Subject: k.subject, Data: k.data}
+	for line := range strings.SplitSeq(k.header, "\r\n") {
+		if key, value, ok := strings.Cut(line, ": "); ok {
+			if m.Header == nil {
+				m.Header = nats.Header{}
+			}
+			m.Header[key] = append(m.Header[key], value)
+		}
+	}
+	return m
 }
 
 // window is a ring of the messages under way, oldest first:

@@ -1,6 +1,11 @@
 package publish
 
-import "testing"
+import (
+	"reflect"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+)
 
 func TestWindowSettlesInOrder(t *testing.T) {
 	w := new(window)
@@ -47,5 +52,22 @@ func TestWindowIsBounded(t *testing.T) {
 	w.settle(0)
 	if w.full(windowBytes) {
 		t.Error("the window is full after its oldest message was settled")
+	}
+}
+
+// What is kept of a message is all that a stream gets of it.
+func TestKeptMessageIsTheSame(t *testing.T) {
+	for _, m := range []*nats.Msg{
+		{Subject: "s"},
+		{Subject: "s", Data: []byte("a\r\nb: c\r\n")},
+		{Subject: "s", Data: []byte("x"), Header: nats.Header{"Serial-Time": {"2026-11-23T14:03:07Z"}, "Nats-Msg-Id": {"gps.1:2.3"}, "Empty": {""}, "Two": {"a: b", "c"}}},
+	} {
+		if got := keep(m).message(); !reflect.DeepEqual(got, m) {
+			t.Errorf("%v was kept as %v", m, got)
+		}
+	}
+	flat := keep(&nats.Msg{Header: nats.Header{"Reason": {"a\r\nForged: b"}}}).message()
+	if want := (nats.Header{"Reason": {"a  Forged: b"}}); !reflect.DeepEqual(flat.Header, want) {
+		t.Errorf("headers %v, want %v", flat.Header, want)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/serialvisor/serialvisor/internal/crash"
 	"github.com/serialvisor/serialvisor/internal/frame"
 	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/internal/publish"
 	"github.com/serialvisor/serialvisor/internal/ring"
 )
 
@@ -102,13 +103,18 @@ func (s *stamp) of(t time.Time) string {
 // askLimit is how long the reader waits for the history to say what it has. Without an answer it relies on ids alone.
 const askLimit = time.Second
 
-// lastStored asks the history for the port's last frame, and returns its offset if it is of this session.
+// lastStored asks the history for the port's last frame, and returns its offset if it is of this session. What a predecessor has
+// sent may be on its way yet: the history answers a question when it has seen to that.
 func (r *reader) lastStored(ctx context.Context) (offset uint64, ok bool) {
 	if _, any := r.rx.Last(); !any {
 		return 0, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
+	if _, err := r.traffic.RequestMsgWithContext(ctx, publish.Question(r.Subjects.Again(r.subject))); err != nil {
+		r.Log.Warn("the history does not say whether it has stored all that it was sent", "error", err)
+		return 0, false
+	}
 	m, err := r.traffic.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+r.Spec.History+"."+r.subject, nil)
 	if err != nil {
 		r.Log.Warn("the history does not say what it has", "error", err)
