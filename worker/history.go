@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
-	"strings"
-	"sync"
+	"net/http"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -31,12 +29,11 @@ const (
 // FramesSince is Frames, beginning with what was received in the last since, out of the history, and going on with what comes. Nothing is
 // missing in between and nothing comes twice. Only role tap may read the history.
 //
-// Frames of several ports come in the order in which they were stored; while a worker whose config has ports: [a, b] reads what is in the
-// history already, in that of each port.
+// Frames of several ports come in the order in which they were stored.
 //
 // All frames come by way of the history. So a loop that is slow, or a broken connection, misses nothing, for as long as the history
 // keeps it; else the loop is told with ErrMissed, as it is when the disk could not keep up. After such an outage frames can come
-// late, behind newer ones; Offset and Time tell. At most 128 frames, of each port in that case, are in the worker's memory.
+// late, behind newer ones; Offset and Time tell. At most 128 frames are in the worker's memory.
 func (w *Worker) FramesSince(ctx context.Context, since time.Duration, ports ...string) iter.Seq2[Frame, error] {
 	from := time.Now().Add(-max(since, 0))
 	f, ctx := w.newFeed(ctx, w.rxSubjects(ports))
@@ -117,15 +114,12 @@ func (h *history) listen() (end func()) {
 
 // pass hands on frames until ctx ends. Whatever is wrong with the connection or the server, it goes on behind the last frame.
 func (h *history) pass(ctx context.Context) {
-	end := h.listen()
-	defer func() { end() }()
+	defer h.listen()()
 	wait := retryHistory
 	for ctx.Err() == nil {
 		passed := h.last
 		if err := h.read(ctx); errors.Is(err, ErrNotAllowed) {
-			end()
-			end = func() {}
-			h.passEach(ctx, err)
+			_ = h.put(ctx, item{err: err}) // else ctx has ended
 			return
 		}
 		if h.last != passed {
@@ -139,46 +133,21 @@ func (h *history) pass(ctx context.Context) {
 	}
 }
 
-// passEach reads each port by itself, as a worker must whose rights are for some ports only.
-func (h *history) passEach(ctx context.Context, denied error) {
-	if len(h.of) == 1 {
-		_ = h.put(ctx, item{err: denied})
-		return
-	}
-	var each sync.WaitGroup
-	for _, subject := range h.of {
-		own := &history{feed: h.feed, of: []string{subject}, from: h.from, stream: h.stream, lost: maps.Clone(h.lost)}
-		each.Go(func() { own.pass(ctx) })
-	}
-	each.Wait()
-}
-
 // read makes a consumer and passes on what it delivers, until something is wrong.
 func (h *history) read(ctx context.Context) error {
 	config := jetstream.ConsumerConfig{
 		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, InactiveThreshold: 2 * batchWait, FilterSubjects: h.of,
 		DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &h.from,
 	}
-	filter := "" // in the request's subject, by which a worker's rights are narrowed
-	if len(h.of) == 1 {
-		filter = h.of[0]
-		config.FilterSubject, config.FilterSubjects = filter, nil
-	}
 	if h.last > 0 {
 		config.DeliverPolicy, config.OptStartSeq, config.OptStartTime = jetstream.DeliverByStartSequencePolicy, h.last+1, nil
 	}
 	limited, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
-	create := "$JS.API.CONSUMER.CREATE." + h.w.subjects.History() + "."
-	own, done := h.w.waiting(limited, true, func(subject string) bool {
-		name, ok := strings.CutPrefix(subject, create)
-		_, its, _ := strings.Cut(name, ".")
-		return ok && its == filter
-	})
-	defer done()
-	consumer, err := h.stream.CreateConsumer(own, config)
-	if errors.Is(context.Cause(own), ErrNotAllowed) {
-		return fmt.Errorf("read the history of %v: %w", h.of, context.Cause(own))
+	consumer, err := h.stream.CreateConsumer(limited, config)
+	var refused *jetstream.APIError
+	if errors.As(err, &refused) && refused.Code == http.StatusForbidden {
+		return fmt.Errorf("read the history of %v: %w: %s", h.of, ErrNotAllowed, refused.Description)
 	}
 	if err != nil {
 		return err

@@ -113,12 +113,14 @@ func TestUsers(t *testing.T) {
 	}
 	wantHeard(t, heard, "frame\n", patience)
 	for _, c := range []struct{ user, subject string }{
-		{"lab", "serial.gps.tx"}, {"robot", "serial.other.tx"}, {"keyed", "serial.gps.tx"}, {"robot", "serial.supervisor.reload"}, {"lab", "serial.gps.rx"}, {"robot", "serial.gps.rx"},
+		{"lab", "serial.gps.tx"}, {"robot", "serial.other.tx"}, {"keyed", "serial.gps.tx"}, {"robot", "serial.supervisor.reload"}, {"lab", "$FORGED.serial.gps.rx"}, {"robot", "$FORGED.serial.gps.rx"},
 	} {
-		wantDenied(t, taps[c.user], "publish to \""+c.subject+"\"", func(nc *nats.Conn) error { return nc.Publish(c.subject, nil) })
+		wantDenied(t, taps[c.user], "publish to \""+c.subject+"\"", func(nc *nats.Conn) error {
+			return nc.Publish(strings.TrimPrefix(c.subject, "$FORGED."), nil)
+		})
 	}
 	for _, c := range []struct{ user, subject string }{
-		{"lab", "serial.other.rx"}, {"lab", "_INBOX.>"}, {"lab", "_INBOX_robot.>"}, {"robot", "serial.other.rx"}, {"keyed", "$JS.>"}, {"keyed", ">"},
+		{"lab", "serial.other.rx"}, {"lab", "_INBOX_robot.>"}, {"robot", "serial.other.rx"}, {"keyed", "$JS.>"}, {"keyed", ">"},
 	} {
 		wantDenied(t, taps[c.user], "subscription to \""+c.subject+"\"", func(nc *nats.Conn) error {
 			_, err := nc.SubscribeSync(c.subject)

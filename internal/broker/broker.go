@@ -1,5 +1,5 @@
-// Package broker runs the NATS server inside the supervisor: its two accounts, who may do what in them, and the streams
-// behind the queue and the history.
+// Package broker runs the NATS server inside the supervisor: its accounts, who may do what in them, and the streams behind the
+// queue and the history.
 package broker
 
 import (
@@ -56,6 +56,8 @@ type Broker struct {
 	before           contents // of the history when this run began; after Start only Watch uses it
 
 	certificates *certificates // nil: clients need no TLS
+	homes        homes
+	gate         gate
 	hashed       hashed
 	nameless     nameless
 	inside       net.Listener   // for this machine's programs; nil: they connect as others do
@@ -148,7 +150,10 @@ func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
 	if b.before, err = b.lookIntoHistory(ctx); err != nil {
 		return nil, err
 	}
-	return b, nil
+	if err := b.learnOwners(ctx); err != nil {
+		return nil, err
+	}
+	return b, b.keepGate()
 }
 
 // URL is where clients on this machine connect to.

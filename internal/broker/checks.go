@@ -21,15 +21,20 @@ func (b *Broker) Check(c server.ClientAuthentication) bool {
 	if !known {
 		return false
 	}
-	account, err := b.server.LookupAccount(string(u.Account))
+	mqtt := u.Apart && b.opts.MQTT != "" && isMQTT(c.GetOpts())
+	account, err := b.home(u, mqtt)
 	if err != nil {
 		b.opts.Log.Error("a user was not let in", "user", u.Name, "error", err)
 		return false
 	}
 	named := c.GetOpts().Username != ""
-	c.RegisterUser(&server.User{Username: u.Name, Account: account, Permissions: u.permissions()})
+	may := u.permissions()
+	if u.Apart && u.Account == Traffic && !mqtt {
+		may.Publish.Allow = append(may.Publish.Allow, b.gate.enter(c, u, b.lives)...)
+	}
+	c.RegisterUser(&server.User{Username: u.Name, Account: account, Permissions: may})
 	if !named {
-		b.nameless.add(u.Name, c.GetID(), func(id uint64) bool { return b.server.GetClient(id) != nil })
+		b.nameless.add(u.Name, c.GetID(), b.lives)
 	}
 	// Whoever takes the user away cuts the connections that there are, of which this is one only now.
 	b.mu.Lock()
@@ -37,6 +42,12 @@ func (b *Broker) Check(c server.ClientAuthentication) bool {
 	now, known := b.users[u.Name]
 	return known && now.Password == u.Password && now.Hash == u.Hash && now.NKey == u.NKey && now.Certified == u.Certified
 }
+
+// lives says whether a connection is still there.
+func (b *Broker) lives(id uint64) bool { return b.server.GetClient(id) != nil }
+
+// isMQTT says whether a client speaks MQTT: of such the server takes the password for a token, too.
+func isMQTT(o *server.ClientOpts) bool { return o.Token != "" && o.Token == o.Password }
 
 // nameless are the connections of users that did not say their names, by which the server would find them.
 type nameless struct {

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -13,6 +14,9 @@ type Figures struct {
 	Accounts      []AccountFigures
 	SlowConsumers uint64 // clients that were cut off, as they did not keep up
 }
+
+// Clients stands in figures for the accounts of all who are not the gateway's own processes.
+const Clients Account = "CLIENTS"
 
 // AccountFigures are what passes through one account.
 type AccountFigures struct {
@@ -26,14 +30,28 @@ type AccountFigures struct {
 // Figures reads them.
 func (b *Broker) Figures() Figures {
 	f := Figures{SlowConsumers: b.laggards.total()}
-	stats, err := b.server.AccountStatz(&server.AccountStatzOptions{Accounts: []string{string(Traffic), string(Control)}, IncludeUnused: true})
+	own := []string{string(Traffic), string(Control)}
+	stats, err := b.server.AccountStatz(&server.AccountStatzOptions{Accounts: append(own, b.homeNames()...), IncludeUnused: true})
 	if err != nil {
 		return f // never, with these options
 	}
+	clients := AccountFigures{Account: Clients}
 	for _, a := range stats.Accounts {
-		f.Accounts = append(f.Accounts, AccountFigures{Account(a.Account), a.Conns, a.NumSubs, a.Received.MsgBytes, a.Sent.MsgBytes})
+		if slices.Contains(own, a.Account) {
+			f.Accounts = append(f.Accounts, AccountFigures{Account(a.Account), a.Conns, a.NumSubs, a.Received.MsgBytes, a.Sent.MsgBytes})
+			continue
+		}
+		clients.Connections += a.Conns
+		clients.Subscriptions += a.NumSubs
+		clients.Received = sum(clients.Received, a.Received.MsgBytes)
+		clients.Sent = sum(clients.Sent, a.Sent.MsgBytes)
 	}
+	f.Accounts = append(f.Accounts, clients)
 	return f
+}
+
+func sum(a, b server.MsgBytes) server.MsgBytes {
+	return server.MsgBytes{Msgs: a.Msgs + b.Msgs, Bytes: a.Bytes + b.Bytes}
 }
 
 // HistoryFigures say how much the history holds.

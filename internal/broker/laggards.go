@@ -69,7 +69,7 @@ func (b *Broker) cutLaggards() {
 
 // sent is how many bytes the server has had for clients, those that wait included.
 func (b *Broker) sent() (bytes int64, err error) {
-	figures, err := b.server.AccountStatz(&server.AccountStatzOptions{Accounts: []string{string(Traffic), string(Control)}})
+	figures, err := b.server.AccountStatz(&server.AccountStatzOptions{})
 	if err != nil {
 		return 0, err
 	}

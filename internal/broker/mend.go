@@ -134,7 +134,7 @@ func (b *Broker) restore(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	return b.learnOwners(ctx)
 }
 
 // waitingNowhere counts the frames in queues in memory, and in those whose files are gone, by port.

@@ -21,8 +21,7 @@ type User struct {
 	Ports     []string // none: all
 }
 
-// UserGrant is a user of the config. Others' replies are kept from it, as its are from them: a client has to say below what
-// prefix it wants its own.
+// UserGrant is a user of the config.
 func (b *Broker) UserGrant(u User) Grant {
 	g := b.roleGrant(u.Name, u.Role, u.Ports)
 	g.Password, g.Hash, g.NKey, g.Certified = "", u.Hash, u.NKey, u.Certified

@@ -9,7 +9,6 @@ import (
 // RoleGrant is the user of a role, with a password of its own and the role's name.
 func (b *Broker) RoleGrant(role ipc.Role) Grant {
 	g := b.roleGrant(string(role), role, nil)
-	g.PublicInbox = true
 	// People ask for everything first, and get all that they may see.
 	g.Subscribe, g.Unheard = append(g.Subscribe, b.subjects.Root+".>"), b.subjects.Unwatched()
 	return g
@@ -25,18 +24,15 @@ const customUser = "worker/"
 
 func (b *Broker) roleGrant(name string, role ipc.Role, ports []string) Grant {
 	s := b.subjects
-	g := Grant{Name: name, Password: NewPassword(), Account: Control, Publish: []string{s.Status()}}
+	g := Grant{Name: name, Password: NewPassword(), Account: Control, Apart: true, Ports: ports, Publish: []string{s.Status()}}
 	of := ports
 	if len(ports) == 0 {
 		of = []string{"*"}
 	}
-	g.Subscribe = append(g.Subscribe, s.WorkerLog("*"))
-	for _, port := range of {
-		g.Subscribe = append(g.Subscribe, s.WatchedOf(port)...)
-	}
+	g.Subscribe = append(g.Subscribe, b.heard(ports)...)
 	if role == ipc.RoleTap {
 		g.Account = Traffic
-		g.Publish = append(g.Publish, b.readHistory(ports)...)
+		g.Publish = append(g.Publish, b.readHistory()...)
 		return g
 	}
 	for _, port := range of {
@@ -49,24 +45,6 @@ func (b *Broker) roleGrant(name string, role ipc.Role, ports []string) Grant {
 		}
 	}
 	return g
-}
-
-// readHistory is what a client may ask of the server to read the history, by ordered and by named consumers. Who may see some
-// ports alone makes consumers that are filtered by one of them.
-func (b *Broker) readHistory(ports []string) []string {
-	stream := b.subjects.History()
-	may := []string{
-		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.STREAM.INFO." + stream,
-		"$JS.API.CONSUMER.INFO." + stream + ".*", "$JS.API.CONSUMER.MSG.NEXT." + stream + ".*", "$JS.API.CONSUMER.DELETE." + stream + ".*",
-		"$JS.ACK." + stream + ".>", "$JS.FC." + stream + ".>",
-	}
-	if len(ports) == 0 {
-		return append(may, "$JS.API.CONSUMER.CREATE."+stream, "$JS.API.CONSUMER.CREATE."+stream+".>")
-	}
-	for _, port := range ports {
-		may = append(may, "$JS.API.CONSUMER.CREATE."+stream+".*."+b.subjects.Port(port)+".>")
-	}
-	return may
 }
 
 // manageStream is what an admin may ask of the server about the queue: look at it, take a message out, empty it.

@@ -23,11 +23,12 @@ import (
 func TestAgainIsStoredAndNotSeen(t *testing.T) {
 	b := start(t, options(t))
 	nc := connect(t, b, b.ReaderGrants("gps", nil)[0])
-	live, err := b.Control().SubscribeSync("serial.>")
+	tap := connect(t, b, b.RoleGrant(ipc.RoleTap))
+	live, err := tap.SubscribeSync("serial.>")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Control().Flush(); err != nil {
+	if err := tap.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	js, err := jetstream.New(nc)

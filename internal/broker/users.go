@@ -11,15 +11,15 @@ import (
 	"github.com/serialvisor/serialvisor/internal/ipc"
 )
 
-// Account is one of the broker's two halves. They are apart because within one account a user without the right to
-// publish on a subject can have the server publish there for it, by a reply subject.
+// Account is one of the two that the gateway's own processes are in. They are apart because within one account a user without
+// the right to publish on a subject can have the server publish there for it, by a reply subject.
 type Account string
 
 // The accounts.
 const (
-	// Traffic holds readers, taps and the history. Nothing leads from here to a device.
+	// Traffic holds readers and the history. Nothing leads from here to a device.
 	Traffic Account = "TRAFFIC"
-	// Control holds the queue, writers, senders and admins, and sees the live traffic.
+	// Control holds the queue and writers.
 	Control Account = "CONTROL"
 )
 
@@ -32,11 +32,11 @@ type Grant struct {
 	NKey      string // public; empty: none
 	Certified bool   // known by a certificate with the name
 	Account   Account
+	Apart     bool     // in an account of its own, see homes, that has of Account what Publish names
+	Ports     []string // that are heard there; none: all
 	Publish   []string // none: nothing
 	Subscribe []string // none: only its inbox
 	Unheard   []string // what does not come to it, though a wildcard in Subscribe matches
-	// PublicInbox lets stock clients, which know nothing of inbox prefixes, receive replies. Workers do without.
-	PublicInbox bool
 	// Answer lets the user publish one answer on the reply subject of a message it received.
 	Answer bool
 }
@@ -122,8 +122,13 @@ func (g Grant) permissions() *server.Permissions {
 		Publish:   &server.SubjectPermission{Allow: append([]string{}, g.Publish...)},
 		Subscribe: &server.SubjectPermission{Allow: append([]string{g.inbox() + ".>"}, g.Subscribe...)},
 	}
+	if g.Apart && g.Account == Traffic {
+		for _, subject := range g.Publish { // the server looks at what a subject is mapped to
+			p.Publish.Allow = append(p.Publish.Allow, asked+subject)
+		}
+	}
 	p.Subscribe.Deny = g.Unheard
-	if g.PublicInbox {
+	if g.Apart { // stock clients know nothing of inbox prefixes
 		p.Subscribe.Allow = append(p.Subscribe.Allow, "_INBOX.>")
 	}
 	if g.Answer {
@@ -138,10 +143,14 @@ const answerLimit = 20 * time.Minute
 // NewPassword makes a secret of 26 letters and digits, 130 bits.
 func NewPassword() string { return rand.Text() }
 
-// Subscribed says whether anybody in CONTROL is subscribed to a subject.
+// Subscribed says whether anybody is subscribed to a subject, in CONTROL or at home.
 func (b *Broker) Subscribed(subject string) bool {
-	account, err := b.server.LookupAccount(string(Control))
-	return err == nil && account.SubscriptionInterest(subject)
+	for _, name := range append(b.homeNames(), string(Control)) {
+		if account, err := b.server.LookupAccount(name); err == nil && account.SubscriptionInterest(subject) {
+			return true
+		}
+	}
+	return false
 }
 
 // ownUsers are the supervisor's own, one in each account.
@@ -151,16 +160,4 @@ func (b *Broker) ownUsers() (traffic, control Grant) {
 	control.Name, control.Password, control.Account = "supervisor-control", NewPassword(), Control
 	b.users[traffic.Name], b.users[control.Name] = traffic, control
 	return traffic, control
-}
-
-// accounts writes the two accounts in the server's configuration language: CONTROL sees what may be watched in TRAFFIC,
-// and nothing goes the other way.
-func (b *Broker) accounts() string {
-	var exports, imports []string
-	for _, subject := range append(b.subjects.Watched(), b.subjects.WorkerLog("*")) {
-		exports = append(exports, fmt.Sprintf("{stream: %q, accounts: [%s]}", subject, Control))
-		imports = append(imports, fmt.Sprintf("{stream: {account: %s, subject: %q}}", Traffic, subject))
-	}
-	return fmt.Sprintf("accounts {\n%s {jetstream: enabled, exports: [%s]}\n%s {jetstream: enabled, imports: [%s]}\n}\n",
-		Traffic, strings.Join(exports, ", "), Control, strings.Join(imports, ", "))
 }

@@ -82,9 +82,11 @@ func (s Subjects) Unwatched() []string {
 	return list
 }
 
-// IsInbox says whether a reply subject is an inbox, by whatever prefix. Nothing else may be answered: within an account whoever
-// answers publishes for the one who asks, who may not publish there himself.
-func IsInbox(subject string) bool { return strings.HasPrefix(subject, "_INBOX") }
+// IsInbox says whether a reply subject is an inbox, by whatever prefix, or the broker's way to one in another account. Nothing else
+// may be answered: within an account whoever answers publishes for the one who asks, who may not publish there himself.
+func IsInbox(subject string) bool {
+	return strings.HasPrefix(subject, "_INBOX") || strings.HasPrefix(subject, "_R_.")
+}
 
 // Split takes a subject below the root apart: "serial.gps.rx" is port "gps", kind "rx".
 func (s Subjects) Split(subject string) (port, kind string, ok bool) {
