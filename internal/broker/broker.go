@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sys/unix"
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
 )
@@ -221,6 +222,7 @@ func (b *Broker) serverOptions() (*server.Options, error) {
 		MaxPayload: int32(max(server.MAX_PAYLOAD_SIZE, b.opts.MaxFrame+headerRoom)),
 		// Nobody waits for a client that does not read; see cutLaggards.
 		MaxPending: b.maxPending(), NoFastProducerStall: true,
+		MaxConn: mostConnections(), MaxSubs: mostSubscriptions,
 		PingInterval:           pingEach,
 		AuthTimeout:            authLimit.Seconds(),
 		DisableJetStreamBanner: true, CustomClientAuthentication: b,
@@ -233,6 +235,22 @@ func (b *Broker) serverOptions() (*server.Options, error) {
 
 // pingEach is how often clients are asked whether they live, of which hundreds of idle workers take notice, too.
 const pingEach = 2 * time.Minute
+
+const (
+	// mostAtHome is how many connections there may be of one user.
+	mostAtHome = 1000
+	// mostSubscriptions is how many there may be of one connection.
+	mostSubscriptions = 10_000
+)
+
+// mostConnections is how many there may be in all: whoever opens them must leave descriptors for devices and workers.
+func mostConnections() int {
+	var files unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) != nil {
+		return server.DEFAULT_MAX_CONNECTIONS
+	}
+	return int(min(files.Cur/2, server.DEFAULT_MAX_CONNECTIONS))
+}
 
 // authLimit is how long a client may take to say who it is. A machine that starts hundreds of workers is slow.
 const authLimit = 5 * time.Second

@@ -27,6 +27,10 @@ func (b *Broker) Check(c server.ClientAuthentication) bool {
 		b.opts.Log.Error("a user was not let in", "user", u.Name, "error", err)
 		return false
 	}
+	if u.Apart && account.NumConnections() >= mostAtHome {
+		b.opts.Log.Warn("a user has so many connections that no more are let in", "user", u.Name, "connections", mostAtHome)
+		return false
+	}
 	named := c.GetOpts().Username != ""
 	may := u.permissions()
 	if u.Apart && u.Account == Traffic && !mqtt {

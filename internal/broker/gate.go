@@ -37,13 +37,13 @@ const (
 	// ownerKey is where a consumer's metadata names its owner.
 	ownerKey = "serialvisor_user"
 	// mostConsumers bounds how many consumers a user may have at a time.
-	mostConsumers = 1024
+	mostConsumers = 512
 	// gateLimit is how long JetStream may take for what the gate asks it.
 	gateLimit = 4 * time.Second
 )
 
 // historyAPI is what anybody who may read the history may ask of the server without the gate.
-func historyAPI(history string) []string {
+func historyAPI() []string {
 	return []string{accountInfo, "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"}
 }
 
@@ -79,15 +79,12 @@ func (b *Broker) openGate(home, traffic *server.Account) error {
 // readHistory is what a client may ask of the server to read the history.
 func (b *Broker) readHistory() []string {
 	s := b.subjects.History()
-	return append(historyAPI(s), "$JS.API.STREAM.INFO."+s, "$JS.API.CONSUMER.CREATE."+s, "$JS.API.CONSUMER.CREATE."+s+".>", "$JS.API.CONSUMER.DURABLE.CREATE."+s+".*",
+	return append(historyAPI(), "$JS.API.STREAM.INFO."+s, "$JS.API.CONSUMER.CREATE."+s, "$JS.API.CONSUMER.CREATE."+s+".>", "$JS.API.CONSUMER.DURABLE.CREATE."+s+".*",
 		"$JS.API.CONSUMER.INFO."+s+".*", "$JS.API.CONSUMER.DELETE."+s+".*", "$JS.ACK."+s+".>", "$JS.FC."+s+".>")
 }
 
 // keepGate begins to answer at the gate, and learns whose the consumers are that there are.
 func (b *Broker) keepGate() error {
-	if b.opts.History.Off {
-		return nil
-	}
 	b.gate.history = b.subjects.History()
 	for subject, handle := range map[string]nats.MsgHandler{
 		gated + "*.*":         b.atGate,
@@ -114,27 +111,7 @@ func (b *Broker) atGate(m *nats.Msg) {
 	if !known {
 		return // it is not from a home
 	}
-	var answer []byte
-	var err error
-	switch what {
-	case "CREATE", "DURABLE":
-		answer, err = b.makeConsumer(m, home, user, name)
-	case "STREAM":
-		// Its subjects would tell which ports there are.
-		request := m.Data
-		if len(user.Ports) > 0 {
-			request = nil
-		}
-		answer, err = b.askHistory("STREAM.INFO."+b.gate.history, request)
-	case "INFO", "DELETE":
-		if b.gate.owner(name) != user.Name {
-			err = refused{404, 10014, "consumer not found"} // whose it is is nobody's business
-			break
-		}
-		answer, err = b.askHistory("CONSUMER."+what+"."+b.gate.history+"."+name, m.Data)
-	default:
-		return
-	}
+	answer, err := b.answerAtGate(m, home, user, what, name)
 	if err != nil {
 		answer = refusalOf(err)
 	}
@@ -143,6 +120,29 @@ func (b *Broker) atGate(m *nats.Msg) {
 	if err := m.Respond(answer); err != nil && !errors.Is(err, nats.ErrMsgNoReply) {
 		b.opts.Log.Debug("a request about the history was not answered", "user", user.Name, "error", err)
 	}
+}
+
+func (b *Broker) answerAtGate(m *nats.Msg, home string, user Grant, what, name string) ([]byte, error) {
+	if b.opts.History.Off {
+		return nil, refused{404, 10059, "stream not found"}
+	}
+	switch what {
+	case "CREATE", "DURABLE":
+		return b.makeConsumer(m, home, user, name)
+	case "STREAM":
+		// Its subjects would tell which ports there are.
+		request := m.Data
+		if len(user.Ports) > 0 {
+			request = nil
+		}
+		return b.askHistory("STREAM.INFO."+b.gate.history, request)
+	case "INFO", "DELETE":
+		if b.gate.owner(name) != user.Name {
+			return nil, refused{404, 10014, "consumer not found"} // whose it is is nobody's business
+		}
+		return b.askHistory("CONSUMER."+what+"."+b.gate.history+"."+name, m.Data)
+	}
+	return nil, refused{400, 10025, "the gate does not know " + what}
 }
 
 // askHistory passes a request on to JetStream.

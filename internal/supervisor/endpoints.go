@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"time"
@@ -16,16 +15,18 @@ import (
 // workers of a gateway. The returned function ends it.
 func (s *Supervisor) serve(g *gateway) (stop func(), err error) {
 	var services []micro.Service
+	desk, closeDesk := openDesk(s.status)
 	stop = func() {
 		for _, service := range services {
 			_ = service.Stop() // fails if the connection is closed, and then it is stopped
 		}
+		closeDesk()
 	}
 	for _, nc := range []*nats.Conn{s.broker.Traffic(), s.broker.Control()} {
 		service, err := micro.AddService(nc, micro.Config{Name: "serialvisor", Version: s.options.Version, Description: "serial ports of " + g.config.Name})
 		if err == nil {
 			services = append(services, service)
-			err = serveOn(service, "status", s.subjects.Status(), s.answerStatus)
+			err = serveOn(service, "status", s.subjects.Status(), desk.answer)
 		}
 		if err == nil && nc == s.broker.Control() {
 			err = s.serveControl(service, g)
@@ -81,17 +82,6 @@ func serveOn(service micro.Service, name, subject string, answer micro.HandlerFu
 			answer(r)
 		}
 	}), micro.WithEndpointSubject(subject))
-}
-
-// answerStatus answers a request for the status.
-func (s *Supervisor) answerStatus(r micro.Request) {
-	body, err := json.Marshal(s.status())
-	if err == nil {
-		err = r.Respond(body)
-	}
-	if err != nil {
-		s.log.Debug("a request for status was not answered", "error", err)
-	}
 }
 
 // status puts together what is known now. Nobody is asked who could keep it waiting for long.
