@@ -17,7 +17,14 @@ import (
 // TestMetricNames compares the names that a gateway gives with Prometheus' conventions, with the table in docs/metrics.md,
 // and with what the dashboard and the alert rules use.
 func TestMetricNames(t *testing.T) {
-	g := startMeasured(t)
+	g := newPluggedGateway(t).measured(t)
+	path := filepath.Join(g.dir, "c.yaml")
+	config, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.write(t, strings.Replace(string(config), "broker: {", "broker: {leaf: {urls: [\"nats://127.0.0.1:1\"]}, ", 1))
+	g.run(t)
 	var body string
 	waitUntil(t, "the history has begun", func() bool {
 		var code int

@@ -30,6 +30,7 @@ type Options struct {
 	WebSocket string   // host:port; empty: nowhere
 	Origins   []string // of pages that may use it; none: those of its own host
 	MQTT      string   // host:port; empty: nowhere
+	Leaf      *Leaf    // nil: there is no hub
 	StateDir  string   // the store goes below it
 	Root      string   // of the gateway's subjects
 	History   History
@@ -49,6 +50,7 @@ type Broker struct {
 	url      string
 
 	traffic, control *nats.Conn // the supervisor's own connections
+	fleet            *nats.Conn // the same; nil: there is no hub
 	js               jetstream.JetStream
 	plan             atomic.Pointer[[]stream] // the streams of the queue
 	queues           atomic.Pointer[[]Queue]  // of the ports
@@ -70,6 +72,7 @@ type Broker struct {
 	users   map[string]Grant
 	handles map[string]jetstream.Stream // by name
 	unused  map[string]bool             // ports whose consumers no writer has had
+	offered map[string]bool             // subjects on the hub
 }
 
 // ErrListen is wrapped by the error of Start when the address cannot be had.
@@ -77,7 +80,7 @@ var ErrListen = errors.New("the broker cannot listen")
 
 // Start runs a broker until Shutdown. The users that it knows are those that Grant has let in.
 func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
-	b := &Broker{opts: opts, subjects: ipc.Subjects{Root: opts.Root}, users: map[string]Grant{}, handles: map[string]jetstream.Stream{}, unused: map[string]bool{}}
+	b := &Broker{opts: opts, subjects: ipc.Subjects{Root: opts.Root}, users: map[string]Grant{}, handles: map[string]jetstream.Stream{}, unused: map[string]bool{}, offered: map[string]bool{}}
 	b.log = newServerLog(opts.Log, &b.laggards)
 	b.store.state = ipc.StoreOK
 	b.history.Store(&opts.History)
@@ -142,6 +145,9 @@ func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
 	if b.control, err = b.connect(control); err != nil {
 		return nil, err
 	}
+	if err := b.startLeaf(); err != nil {
+		return nil, err
+	}
 	if b.js, err = jetstream.New(b.control); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
@@ -185,7 +191,7 @@ func (b *Broker) Connect(g Grant) (*nats.Conn, error) {
 
 // Shutdown closes the store and all connections. It is safe to call twice.
 func (b *Broker) Shutdown() {
-	for _, nc := range []*nats.Conn{b.traffic, b.control} {
+	for _, nc := range []*nats.Conn{b.traffic, b.control, b.fleet} {
 		if nc != nil {
 			nc.Close()
 		}
@@ -230,7 +236,7 @@ func (b *Broker) serverOptions() (*server.Options, error) {
 	if err := o.ProcessConfigString(b.accounts()); err != nil {
 		return nil, fmt.Errorf("configure broker: %w", err)
 	}
-	return o, b.addOutside(o)
+	return o, errors.Join(b.addOutside(o), b.addLeaf(o))
 }
 
 // pingEach is how often clients are asked whether they live, of which hundreds of idle workers take notice, too.

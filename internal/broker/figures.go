@@ -58,6 +58,7 @@ func sum(a, b server.MsgBytes) server.MsgBytes {
 type HistoryFigures struct {
 	Messages, Bytes uint64
 	First, Last     time.Time // when the oldest and the newest message were stored; zero: there is none
+	LastSequence    uint64
 }
 
 // HistoryFigures asks the store. Without a history there is nothing in it.
@@ -72,7 +73,7 @@ func (b *Broker) HistoryFigures(ctx context.Context) (f HistoryFigures, err erro
 		return f, err
 	}
 	state := s.CachedInfo().State
-	f = HistoryFigures{Messages: state.Msgs, Bytes: state.Bytes}
+	f = HistoryFigures{Messages: state.Msgs, Bytes: state.Bytes, LastSequence: state.LastSeq}
 	if state.Msgs > 0 {
 		f.First, f.Last = state.FirstTime, state.LastTime
 	}

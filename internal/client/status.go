@@ -67,7 +67,10 @@ func WriteStatus(out io.Writer, s ipc.Status) error {
 	if !s.Ready {
 		ready = "not ready"
 	}
-	fmt.Fprintf(out, "%s  %s  up %s  %s  store %s  (serialvisor %s, pid %d)\n", s.Name, ready, duration(s.UptimeSeconds), s.Broker.URL, s.Broker.Store, s.Version, s.PID)
+	fmt.Fprintf(out, "%s  %s  up %s  %s  store %s%s  (serialvisor %s, pid %d)\n", s.Name, ready, duration(s.UptimeSeconds), s.Broker.URL, s.Broker.Store, hub(s.Leaf), s.Version, s.PID)
+	if s.Leaf != nil && s.Leaf.Error != "" {
+		fmt.Fprintf(out, "the hub does not get what happens: %s\n", s.Leaf.Error)
+	}
 	if s.Broker.StoreError != "" {
 		fmt.Fprintf(out, "history and queues do not store; live traffic goes on: %s\n", s.Broker.StoreError)
 	}
@@ -105,6 +108,19 @@ func WriteStatus(out io.Writer, s ipc.Status) error {
 	}
 	_, err := fmt.Fprintf(out, "\n%s\n", strings.Join(list, "\n"))
 	return err
+}
+
+// hub says how the gateway stands with its hub, if it has one.
+func hub(l *ipc.LeafStatus) string {
+	switch {
+	case l == nil:
+		return ""
+	case !l.Connected:
+		return fmt.Sprintf("  hub not connected, %d behind", l.Behind)
+	case l.Behind > 0:
+		return fmt.Sprintf("  hub %s, %d behind", l.URL, l.Behind)
+	}
+	return "  hub " + l.URL
 }
 
 // notes says what is wrong with a port, if anything.

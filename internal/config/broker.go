@@ -17,6 +17,7 @@ type Broker struct {
 	TLS       TLS
 	WebSocket WebSocket
 	MQTT      MQTT
+	Leaf      Leaf
 	Users     []User // in the file's order
 }
 
@@ -51,9 +52,9 @@ type User struct {
 	Ports    []string // that it may have to do with; none: all
 }
 
-// broker takes where the broker listens, and returns where its users are named. Other machines are kept out without TLS, unless
+// broker takes where the broker listens, and returns where its users and the hub are named. Other machines are kept out without TLS, unless
 // that is said twice.
-func (c *collector) broker(key string, n ast.Node, conf *Config) (users ast.Node) {
+func (c *collector) broker(key string, n ast.Node, conf *Config) (users, leaf ast.Node) {
 	b := &conf.Broker
 	insecure := false
 	at := map[string]ast.Node{}
@@ -79,10 +80,14 @@ func (c *collector) broker(key string, n ast.Node, conf *Config) (users ast.Node
 			b.WebSocket.Origins, _ = c.names(key, n, "an origin such as https://lab.example")
 		}}),
 		section("mqtt", &b.MQTT.Listen),
+		field{"leaf", func(key string, n ast.Node) {
+			leaf = n
+			c.leaf(key, n, conf)
+		}},
 		field{"users", func(_ string, n ast.Node) { users = n }},
 	)
 	if insecure {
-		return users
+		return users, leaf
 	}
 	for _, l := range []struct{ key, name, address string }{
 		{key, "", b.Listen}, {key + ".websocket", "websocket", b.WebSocket.Listen}, {key + ".mqtt", "mqtt", b.MQTT.Listen},
@@ -97,7 +102,7 @@ func (c *collector) broker(key string, n ast.Node, conf *Config) (users ast.Node
 			c.fail(at[l.name], l.key+".listen", "%s can be reached from other machines, where passwords and all traffic can be read on the way; add tls: to broker:, or insecure: true to it", described(at[l.name]))
 		}
 	}
-	return users
+	return users, leaf
 }
 
 func (c *collector) tls(key string, n ast.Node, conf *Config) {

@@ -114,7 +114,7 @@ func defaults(path string) *Config {
 	return &Config{
 		Path: path, Name: name, SubjectRoot: "serial",
 		Log:     Log{Level: slog.LevelInfo, Format: "text"},
-		Broker:  Broker{Listen: "127.0.0.1:4222"},
+		Broker:  Broker{Listen: "127.0.0.1:4222", Leaf: defaultLeaf()},
 		History: History{Storage: File, MaxAge: 24 * time.Hour, MaxBytes: 256 << 20, Sync: 2 * time.Second},
 	}
 }

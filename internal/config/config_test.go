@@ -37,7 +37,7 @@ func TestExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, key := range []string{"name", "subject_root", "state_dir", "log", "level", "format", "broker", "listen", "history", "storage", "max_age",
-		"max_bytes", "sync", "metrics", "insecure", "tls", "cert", "key", "ca", "verify", "websocket", "origins", "mqtt", "users", "password", "nkey", "ports", "device", "baud", "data_bits", "parity", "stop_bits", "framing", "type", "delimiter", "idle_flush", "usb", "vid", "pid", "serial", "interface", "flow_control", "dtr", "rts", "low_latency", "settle", "rs485", "enabled", "rts_on_send",
+		"max_bytes", "sync", "metrics", "insecure", "tls", "cert", "key", "ca", "verify", "websocket", "origins", "mqtt", "leaf", "urls", "credentials", "stream", "domain", "users", "password", "nkey", "ports", "device", "baud", "data_bits", "parity", "stop_bits", "framing", "type", "delimiter", "idle_flush", "usb", "vid", "pid", "serial", "interface", "flow_control", "dtr", "rts", "low_latency", "settle", "rs485", "enabled", "rts_on_send",
 		"delay_before_ms", "delay_after_ms",
 		"forward_to", "queue", "max_messages", "tx_framing", "gap", "bytes", "size", "byte_order", "offset", "counts_itself", "extra",
 		"workers", "command", "directory", "env", "role", "restart", "stop_timeout", "after", "notify", "start_timeout", "watchdog", "stdio"} {

@@ -95,9 +95,12 @@ var (
 
 // config takes the whole document.
 func (c *collector) config(root ast.Node, conf *Config) {
-	var workers, users ast.Node
+	var workers, users, leaf, name ast.Node
 	present := c.mapping(root, "",
-		field{"name", c.gatewayName(&conf.Name)},
+		field{"name", func(key string, n ast.Node) {
+			name = n
+			c.gatewayName(&conf.Name)(key, n)
+		}},
 		field{"subject_root", c.subjectRoot(&conf.SubjectRoot)},
 		field{"state_dir", func(key string, n ast.Node) {
 			c.path(&conf.StateDir)(key, n)
@@ -105,13 +108,16 @@ func (c *collector) config(root ast.Node, conf *Config) {
 		}},
 		field{"log", func(key string, n ast.Node) { c.log(key, n, &conf.Log) }},
 		field{"broker", func(key string, n ast.Node) {
-			users = c.broker(key, n, conf)
+			users, leaf = c.broker(key, n, conf)
 		}},
 		field{"history", func(key string, n ast.Node) { c.history(key, n, &conf.History) }},
 		field{"metrics", func(key string, n ast.Node) { c.metrics(key, n, &conf.Metrics) }},
 		field{"ports", func(key string, n ast.Node) { c.ports(key, n, conf) }},
 		field{"workers", func(key string, n ast.Node) { workers = n }},
 	)
+	if leaf != nil { // when the name is known
+		c.checkLeaf(leaf, name, conf)
+	}
 	if users != nil { // when all ports are known
 		c.users("broker.users", users, conf)
 	}

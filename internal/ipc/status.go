@@ -63,6 +63,7 @@ type Status struct {
 	UptimeSeconds float64        `json:"uptime_seconds"`
 	Broker        BrokerStatus   `json:"broker"`
 	MetricsURL    string         `json:"metrics_url,omitempty"` // where /metrics, /healthz and /readyz are
+	Leaf          *LeafStatus    `json:"leaf,omitempty"`        // nil: there is no hub
 	Ports         []PortStatus   `json:"ports"`
 	Workers       []WorkerStatus `json:"workers"`
 }

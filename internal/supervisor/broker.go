@@ -55,6 +55,7 @@ func (s *Supervisor) brokerOptions(c *config.Config) broker.Options {
 			Off: h.Storage == config.None, Memory: h.Storage == config.Memory, MaxAge: h.MaxAge, MaxBytes: h.MaxBytes,
 			Sync: h.Sync, SyncAlways: h.SyncAlways,
 		},
+		Leaf:   leafOf(c),
 		Queues: queuesOf(c.Ports), MaxFrame: longestFrame(c.Ports),
 	}
 }

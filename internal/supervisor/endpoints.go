@@ -98,7 +98,11 @@ func (s *Supervisor) status() ipc.Status {
 	if s.metrics != nil {
 		status.MetricsURL = s.metrics.URL()
 	}
-	waiting, _ := s.queues.known()
+	waiting, history := s.queues.known()
+	if s.uplink != nil {
+		leaf := s.uplink.Status(history.LastSequence, history.Messages)
+		status.Leaf = &leaf
+	}
 	for i := range ports {
 		p, one := &ports[i], g.port(ports[i].Name)
 		if one == nil {

@@ -76,6 +76,9 @@ func (s *Supervisor) preparePort(c config.Port, ports []config.Port, memory *mem
 			return nil, fmt.Errorf("port %s: %w", c.Name, err)
 		}
 	}
+	if err := s.broker.OfferPort(c.Name); err != nil {
+		return nil, fmt.Errorf("port %s: %w", c.Name, err)
+	}
 	framing, err := json.Marshal(c.Framing)
 	if err != nil {
 		return nil, fmt.Errorf("port %s: framing: %w", c.Name, err)

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -21,6 +20,7 @@ import (
 	"github.com/serialvisor/serialvisor/internal/broker"
 	"github.com/serialvisor/serialvisor/internal/config"
 	"github.com/serialvisor/serialvisor/internal/devices"
+	"github.com/serialvisor/serialvisor/internal/fleet"
 	"github.com/serialvisor/serialvisor/internal/ipc"
 	"github.com/serialvisor/serialvisor/internal/process"
 	"github.com/serialvisor/serialvisor/internal/serialio"
@@ -56,6 +56,7 @@ type Supervisor struct {
 	handover *handover
 	queues   *queues
 	expiry   *expiry
+	uplink   *fleet.Uplink             // nil: there is no hub
 	metrics  *telemetry.Server         // nil: none
 	round    atomic.Pointer[time.Time] // when watchLosses came round last
 	current  atomic.Pointer[gateway]
@@ -181,6 +182,7 @@ func (s *Supervisor) run(ctx context.Context, c *config.Config) (err error) {
 	}
 	defer s.broker.Shutdown()
 	s.queues = &queues{broker: s.broker}
+	s.uplink = newUplink(s.broker, c, s.log)
 	s.expiry = newExpiry(ctx, s.broker, s.folder, func(name string) *port { return s.gateway().port(name) }, s.log)
 	if s.family = s.handover.family; s.family == "" {
 		if s.family, err = s.folder.newFamily(); err != nil {
@@ -261,6 +263,11 @@ func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
 	group.Go(func() error { return s.expiry.Run(running) })
 	group.Go(func() error { return s.followSignals(running) })
 	group.Go(func() error { return s.tellManager(running) })
+	telling, endTelling := context.WithCancel(context.WithoutCancel(ctx))
+	defer endTelling()
+	if s.uplink != nil {
+		group.Go(func() error { return s.uplink.Run(telling) })
+	}
 	if s.metrics != nil {
 		group.Go(func() error { return s.metrics.Run(running, s) })
 	}
@@ -284,6 +291,7 @@ func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
 	end()
 	s.portsRun.Wait()
 	s.stayAfterAll()
+	endTelling()
 	// With an upgrade they have got all that was received.
 	if s.handover.upgrading.Load() {
 		endWorkers(errPassedOn)
@@ -378,22 +386,4 @@ func (s *Supervisor) wakePorts() {
 	for _, p := range s.gateway().ports {
 		p.wakeUp()
 	}
-}
-
-// programs are the paths of the worker programs.
-type programs struct{ self, reader, writer string }
-
-// findPrograms finds the worker programs, which lie beside the supervisor.
-func findPrograms(self string) (programs, error) {
-	self, err := filepath.EvalSymlinks(self)
-	if err != nil {
-		return programs{}, fmt.Errorf("find the folder of the supervisor: %w", err)
-	}
-	p := programs{self, filepath.Join(filepath.Dir(self), "reader"), filepath.Join(filepath.Dir(self), "writer")}
-	for _, path := range []string{p.reader, p.writer} {
-		if info, err := os.Stat(path); err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
-			return programs{}, fmt.Errorf("%s is missing: the programs supervisor, reader and writer belong into one folder; run go build -o bin/ ./cmd/... to build them", path)
-		}
-	}
-	return p, nil
 }

@@ -87,6 +87,10 @@ var (
 	historyMaxBytes = gauge("history_limit_bytes", "What the history's size is kept below.")
 	historyMaxAge   = gauge("history_limit_age_seconds", "How old messages in the history may become; 0: any age.")
 
+	leafConnected = gauge("leaf_connected", "Whether the gateway is connected with its hub; only with broker.leaf.")
+	leafBehind    = gauge("leaf_behind_messages", "Messages in the history that the hub has not stored, as far as that is known.")
+	leafLost      = counter("leaf_lost_messages_total", "Messages that the hub will never have.")
+
 	brokerConnections   = gauge("broker_connections", "Clients that are connected, workers and the supervisor included.", "account")
 	brokerSubscriptions = gauge("broker_subscriptions", "Subscriptions, those of the broker's own included.", "account")
 	brokerInMessages    = counter("broker_received_messages_total", "Messages that the broker received from clients.", "account")
@@ -228,6 +232,11 @@ func (o *out) snapshot(s Snapshot) {
 	oneOf(o, storeState, storeStates, s.Status.Broker.Store)
 	if s.History != nil {
 		o.history(s.History)
+	}
+	if l := s.Status.Leaf; l != nil {
+		o.put(leafConnected, truth(l.Connected))
+		o.put(leafBehind, float64(l.Behind))
+		o.put(leafLost, float64(l.Lost))
 	}
 	o.broker(s.Broker)
 }
