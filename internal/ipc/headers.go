@@ -14,7 +14,7 @@ const (
 	HeaderOffset   = "Serial-Offset"    // of the first byte since the port opened, decimal
 	HeaderFlags    = "Serial-Flags"     // partial, continued, gap; comma-joined; absent when there is nothing to say
 	HeaderQueueSeq = "Serial-Queue-Seq" // sent: sequence of the frame in the queue, as the sender's PubAck gave it
-	HeaderMsgID    = "Nats-Msg-Id"      // <port>.<session>.<offset>; a stream stores each id once
+	HeaderMsgID    = "Nats-Msg-Id"      // <port>.<session>.<offset>, see MessageID; a stream stores each id once
 	HeaderReason   = "Serial-Reason"    // expired: why the frame was not sent
 )
 
@@ -67,6 +67,13 @@ func MessageID(port, session string, offset uint64) string {
 	b := make([]byte, 0, len(port)+len(session)+22)
 	b = append(b, MessagePrefix(port, session)...)
 	return string(strconv.AppendUint(b, offset, 10))
+}
+
+// ForwardID names a frame that one port has received in the queue of another. Several queues share a stream, which would
+// take the copy for the second of two targets for the first one's again: so the target is part of it, and stands in front as it
+// does in the ids of other senders.
+func ForwardID(target, port, session string, offset uint64) string {
+	return target + "." + MessageID(port, session, offset)
 }
 
 // MessagePrefix is what the ids of all frames of a session begin with; the offset follows.
