@@ -97,7 +97,13 @@ func (r *reader) prepare() error {
 	if err != nil {
 		return err
 	}
-	r.rx = r.Ring.Receiver(len(r.Spec.Forward), inPipe)
+	var targets []string
+	for _, target := range r.Spec.Forward {
+		targets = append(targets, target.Port)
+	}
+	if r.rx, err = r.Ring.Receiver(targets, inPipe); err != nil {
+		return err
+	}
 	if last, ok := r.rx.Last(); ok {
 		r.continued = frame.Flags(last.Flags)&frame.Continued != 0
 	}

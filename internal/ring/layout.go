@@ -58,6 +58,7 @@ type header struct {
 	awaited    awaitedWords
 	noteLen    atomic.Uint64
 	note       [noteSize]byte
+	targets    targetWords
 }
 
 // supervisorWords are written by the supervisor, the first two while no reader runs.
@@ -78,7 +79,7 @@ type readerWords struct {
 	stored atomic.Uint64 // frames before this one are safe with the history, or given up
 	_      [4]uint64
 
-	forwarded [MaxTargets]atomic.Uint64 // the same for each port that they are forwarded to
+	forwarded [MaxTargets]atomic.Uint64 // the same for each port that they are forwarded to, see targetWords
 
 	lostHistory atomic.Uint64
 	lostForward atomic.Uint64

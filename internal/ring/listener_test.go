@@ -31,7 +31,7 @@ func mark(t *testing.T, r *Ring, p pipe, unread int) Mark {
 // What waits in the device and the pipe is before a mark, wherever the reader stands and dies.
 func TestMark(t *testing.T) {
 	r, p := newRing(t, Sizes{Received: 100, Sent: 100}), newPipe(t)
-	x := r.Receiver(0, 0)
+	x := receiver(t, r, 0)
 	expect := func(unread int, want uint64) {
 		t.Helper()
 		if m := mark(t, r, p, unread); m.offset != want {
@@ -58,7 +58,7 @@ func TestMark(t *testing.T) {
 		})
 	})
 	expect(2, 10)
-	x = r.Receiver(0, p.waiting(t))
+	x = receiver(t, r, p.waiting(t))
 	expect(2, 10)
 	// A reader that moves bytes in the middle of it.
 	looks := 0
@@ -77,7 +77,7 @@ func TestMark(t *testing.T) {
 
 func TestListener(t *testing.T) {
 	r, p := newRing(t, Sizes{Received: 100, Sent: 100}), newPipe(t)
-	x := r.Receiver(0, 0)
+	x := receiver(t, r, 0)
 	expect := func(l *Listener, want string) {
 		t.Helper()
 		f, ok, err := l.Next()
@@ -127,7 +127,7 @@ func TestListener(t *testing.T) {
 func TestListenerIsOverrun(t *testing.T) {
 	for _, size := range []int{1, 4000} { // the index, or the ring
 		r, p := newRing(t, Sizes{Received: 100, Sent: 100}), newPipe(t)
-		x := r.Receiver(0, 0)
+		x := receiver(t, r, 0)
 		l := r.Listen(mark(t, r, p, 0))
 		text := string(make([]byte, size))
 		for total := 0; total < max(size*(indexLen+1), len(r.rx)/2+2*size); total += size {

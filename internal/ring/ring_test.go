@@ -24,6 +24,15 @@ func newRing(t *testing.T, sizes Sizes) *Ring {
 	return r
 }
 
+func receiver(t *testing.T, r *Ring, inPipe int, targets ...string) *Receiver {
+	t.Helper()
+	x, err := r.Receiver(targets, inPipe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
 // pipe is a real one, which counts its bytes as the kernel does.
 type pipe struct{ r, w int }
 
@@ -67,7 +76,7 @@ func TestReceiverIsKilled(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	r, p := newRing(t, Sizes{Received: 1000, Sent: 100}), newPipe(t)
 	var sent, got []byte
-	x := r.Receiver(0, 0)
+	x := receiver(t, r, 0)
 	for round := range 20000 {
 		if x.InPipe() == 0 {
 			chunk := make([]byte, 1+random.IntN(4000))
@@ -96,7 +105,7 @@ func TestReceiverIsKilled(t *testing.T) {
 			}
 		})
 		if when < 2 {
-			x = r.Receiver(0, p.waiting(t))
+			x = receiver(t, r, p.waiting(t))
 		}
 		for len(x.Data()) >= 900 && x.CanAdd() && random.IntN(4) > 0 {
 			f := x.Add(3, 1+random.IntN(890), time.Unix(0, int64(round)), 5)
@@ -128,7 +137,9 @@ func TestReceiverIsKilled(t *testing.T) {
 // A full ring takes no more than fits, and all of it again when frames are settled.
 func TestReceiverIsFull(t *testing.T) {
 	r, p := newRing(t, Sizes{Received: 100, Sent: 100}), newPipe(t)
-	x := r.Receiver(1, 0)
+	setTargets(t, r, "a")
+	r.NewSession()
+	x := receiver(t, r, 0, "a")
 	room := len(x.Free())
 	chunk := bytes.Repeat([]byte("0123456789abcdef"), 256)
 	for total := 0; total < room; total += len(chunk) {
@@ -152,7 +163,7 @@ func TestReceiverIsFull(t *testing.T) {
 	if n := len(x.Free()); n != 2*len(chunk) {
 		t.Fatalf("there is room for %d bytes, want two frames", n)
 	}
-	if !r.Pending(1) || !r.Pending(0) {
+	if !r.Pending() {
 		t.Error("frames that are not settled must count as pending")
 	}
 	if x.IsStored(3) || !x.IsStored(2) || x.IsForwarded(0, 2) || !x.IsForwarded(0, 1) {
@@ -162,7 +173,7 @@ func TestReceiverIsFull(t *testing.T) {
 
 func TestStoredThrough(t *testing.T) {
 	r, p := newRing(t, Sizes{Received: 100, Sent: 100}), newPipe(t)
-	x := r.Receiver(0, 0)
+	x := receiver(t, r, 0)
 	if _, err := p.write(make([]byte, 100)); err != nil {
 		t.Fatal(err)
 	}
@@ -305,7 +316,7 @@ func TestAdoptWhatMoved(t *testing.T) {
 
 func TestSessions(t *testing.T) {
 	r, p := newRing(t, Sizes{Received: 100, Sent: 100}), newPipe(t)
-	x := r.Receiver(0, 0)
+	x := receiver(t, r, 0)
 	if _, err := p.write([]byte("0123456789")); err != nil {
 		t.Fatal(err)
 	}
@@ -318,8 +329,8 @@ func TestSessions(t *testing.T) {
 	r.CountLostHistory(-1)
 	r.CountLostForward()
 	r.NewSession()
-	x = r.Receiver(0, 0)
-	if _, any := x.Last(); any || len(x.Data()) != 0 || x.Offset() != 0 || r.Pending(0) {
+	x = receiver(t, r, 0)
+	if _, any := x.Last(); any || len(x.Data()) != 0 || x.Offset() != 0 || r.Pending() {
 		t.Error("a new session has bytes of the one before")
 	}
 	if want := (RxCounters{Bytes: 10, Frames: 1, LostHistory: 2, LostForward: 1}); r.Rx() != want {

@@ -28,21 +28,25 @@ type Frame struct {
 	Flags  uint8
 }
 
-// Receiver takes the reader's side over from a predecessor, or begins. targets is how many ports the frames are forwarded
-// to, and inPipe how many bytes are in the pipe.
-func (r *Ring) Receiver(targets, inPipe int) *Receiver {
+// Receiver takes the reader's side over from a predecessor, or begins. targets are the ports that frames are forwarded to, of
+// those that SetTargets has named, and inPipe is how many bytes are in the pipe.
+func (r *Ring) Receiver(targets []string, inPipe int) (*Receiver, error) {
 	w := &r.h.reader
 	w.head.Store(received(w.head.Load(), w.intent.Load(), uint64(inPipe)))
 	w.intent.Store(0)
 	x := &Receiver{ring: r, inPipe: inPipe, marks: []*atomic.Uint64{&w.stored}}
-	for i := range targets {
-		x.marks = append(x.marks, &w.forwarded[i])
+	for _, port := range targets {
+		mark, err := r.mark(port)
+		if err != nil {
+			return nil, err
+		}
+		x.marks = append(x.marks, mark)
 	}
 	if n := w.framed.Load(); n > 0 {
 		e := r.index[(n-1)%indexLen]
 		x.cut = e.start + uint64(e.size)
 	}
-	return x
+	return x, nil
 }
 
 func (x *Receiver) words() *readerWords { return &x.ring.h.reader }
@@ -135,16 +139,17 @@ func (x *Receiver) Unsettled(yield func(Frame) bool) {
 	}
 }
 
-// Pending says whether something was received that a reader with so many targets has not settled. Only while none runs.
-func (r *Ring) Pending(targets int) bool {
+// Pending says whether something was received that is not settled, by the history and by each port that is forwarded to. Only
+// while no reader runs.
+func (r *Ring) Pending() bool {
 	x := Receiver{ring: r}
 	w := x.words()
 	n := w.framed.Load()
 	if last, ok := x.Last(); w.head.Load() > last.Offset+uint64(len(last.Wire)) || ok && w.stored.Load() < n || w.intent.Load() != 0 {
 		return true
 	}
-	for i := range targets {
-		if w.forwarded[i].Load() < n {
+	for i := range w.forwarded {
+		if r.h.targets.names[i].Load() != 0 && w.forwarded[i].Load() < n {
 			return true
 		}
 	}

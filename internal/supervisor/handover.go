@@ -153,11 +153,18 @@ func (h *handover) memory(c config.Port) (*memory, error) {
 func (h *handover) device(c config.Port, m *memory) (device *serialio.Port, session string) {
 	fds := h.take(c.Name, deviceNames)
 	var n note
-	if err := json.Unmarshal(m.ring.Note(), &n); err != nil {
+	problem := json.Unmarshal(m.ring.Note(), &n)
+	same := problem == nil && n.Config == fingerprint(c)
+	if dropped, err := m.ring.SetTargets(c.ForwardTo, same); err != nil {
+		h.log.Error("frames are not forwarded", "port", c.Name, "error", err)
+	} else if dropped > 0 {
+		h.log.Warn("frames were left for a port that is not in forward_to any more; counted in status as lost_forward", "port", c.Name, "frames", dropped)
+	}
+	if problem != nil {
 		systemd.CloseAll(fds)
 		return nil, ""
 	}
-	if fds == nil || n.Config != fingerprint(c) {
+	if fds == nil || !same {
 		systemd.CloseAll(fds)
 		h.drop(c.Name, deviceNames)
 		return nil, n.Session

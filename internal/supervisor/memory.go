@@ -53,9 +53,9 @@ func (m *memory) newSession() error {
 }
 
 // pending says whether something was received that is not safe yet. Only while no reader runs.
-func (m *memory) pending(targets int) bool {
+func (m *memory) pending() bool {
 	n, err := m.rx.Waiting()
-	return err != nil || n > 0 || m.ring.Pending(targets)
+	return err != nil || n > 0 || m.ring.Pending()
 }
 
 // descriptors are in the order of memoryNames.

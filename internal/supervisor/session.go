@@ -147,7 +147,7 @@ func (p *port) drain(session string) {
 			return
 		default:
 		}
-		if state, _ := p.broker.Store(); state != ipc.StoreOK || !p.memory.pending(len(p.config.ForwardTo)) {
+		if state, _ := p.broker.Store(); state != ipc.StoreOK || !p.memory.pending() {
 			return
 		}
 		silent, err := os.OpenFile(os.DevNull, os.O_RDWR|unix.O_NONBLOCK, 0)
