@@ -23,6 +23,7 @@ type Record struct {
 	Kind    string
 	ID      string // Nats-Msg-Id
 	Offset  uint64 // Rx: of the first byte since the port opened
+	Skipped int    // Rx: delimiters in front that framing has taken away; NotSaid
 	Flags   string // Rx: as frame.Flags has them
 	Reason  string // Expired: why
 	Payload []byte // Rx: without what framing takes away; State: JSON. A reader has it only from JSON lines
@@ -31,6 +32,9 @@ type Record struct {
 	// A frame that was sent is its own Payload.
 	Wire []byte
 }
+
+// NotSaid is the Skipped of a record that does not say, as those of readers before there was ipc.HeaderSkipped.
+const NotSaid = -1
 
 // line is what was on the line.
 func (r Record) line() []byte {

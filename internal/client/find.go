@@ -59,9 +59,8 @@ type Client struct {
 	url      string
 	place    Place
 
-	reconnects atomic.Uint64 // how often the connection was made again
-	drops      atomic.Uint64 // how often messages were dropped that nobody took in time
-	back       chan struct{} // holds a token after the connection was made again
+	drops atomic.Uint64 // how often messages were dropped that nobody took in time
+	back  chan struct{} // holds a token after the connection was made again
 }
 
 // Connect connects. A connection that breaks is made again, at the address and with the credentials that the supervisor has by
@@ -99,11 +98,10 @@ func Connect(p Place, role ipc.Role, options ...nats.Option) (*Client, error) {
 // reconnectWait is the time between two attempts to make a connection again.
 const reconnectWait = 250 * time.Millisecond
 
-// watch counts what can make a client miss messages, before the handlers that were set learn of it.
+// watch notes what can make a client miss messages, before the handlers that were set learn of it.
 func (c *Client) watch(o *nats.Options) error {
 	reconnected, failed := o.ReconnectedCB, o.AsyncErrorCB
 	o.ReconnectedCB = func(nc *nats.Conn) {
-		c.reconnects.Add(1)
 		select {
 		case c.back <- struct{}{}:
 		default:

@@ -16,7 +16,7 @@ type joiner struct {
 	told    time.Time
 
 	reconnects, drops uint64 // of the client, as they were
-	doubt             bool   // some of the messages that wait are missing
+	doubtful          int    // of so many messages from the next one on it is not known whether some before them are missing
 	stale             bool   // the ports' framing may be another now
 }
 
@@ -25,20 +25,24 @@ func newJoiner(s ipc.Status, o TapOptions) (*joiner, error) {
 	return &joiner{o: o, ports: ports, missing: map[string]uint64{}}, err
 }
 
-// watch looks, before the next message is taken, whether messages were missed; so many wait. Where framing skips delimiters,
-// the bytes between two frames are not taken for those then.
+// watch looks, with a message in hand, whether messages were missed before it; so many wait behind it. Where framing skips
+// delimiters, the bytes between two frames are not taken for those then.
 func (j *joiner) watch(c *Client, waiting int) {
-	reconnects, drops := c.reconnects.Load(), c.drops.Load()
+	// Of reconnects the library is asked, whose handler is called when messages have come since. Of those that were dropped it
+	// tells long before: a whole backlog stands in front of them.
+	reconnects, drops := c.nc.Stats().Reconnects, c.drops.Load()
 	j.stale = j.stale || reconnects != j.reconnects
-	j.doubt = j.doubt || reconnects != j.reconnects || drops != j.drops
+	if reconnects != j.reconnects || drops != j.drops {
+		j.doubtful = 1 + waiting + 1 // all that is here may have come before, and then the first of each port after it is doubtful
+	}
 	j.reconnects, j.drops = reconnects, drops
-	if !j.doubt {
+	if j.doubtful == 0 {
 		return
 	}
+	j.doubtful--
 	for _, b := range j.ports {
-		b.doubt = true
+		b.doubt = true // until the port's next frame
 	}
-	j.doubt = waiting > 0 // those had come before, or not: all are doubtful
 }
 
 // refresh asks for the framing of a supervisor that was started again.

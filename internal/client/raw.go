@@ -52,7 +52,9 @@ func adapt(all map[string]*Rebuilder, s ipc.Status) error {
 }
 
 // bytes are those of a frame, and in front of it those that framing has skipped; missing is how many bytes between it and the
-// frame before are not known. The caller must not keep the bytes. What was skipped before the first frame is not known either.
+// frame before are not known. The caller must not keep the bytes. Of a reader that did not say what it has skipped, what was
+// before the first frame is not known either, and behind others what leaves little room is taken for that, unless frames may
+// have been missed.
 func (b *Rebuilder) bytes(r capture.Record) (wire []byte, missing uint64) {
 	flags, _ := frame.ParseFlags(r.Flags) // one that is not known says nothing of bytes
 	session := strings.TrimSuffix(r.ID, fmt.Sprintf(".%d", r.Offset))
@@ -64,7 +66,14 @@ func (b *Rebuilder) bytes(r capture.Record) (wire []byte, missing uint64) {
 	if !first && r.Offset > b.next {
 		room = r.Offset - b.next
 	}
-	if b.skips && room <= frame.MaxSkip && !b.doubt && flags&frame.Gap == 0 {
+	switch {
+	case !b.skips:
+	case r.Skipped != capture.NotSaid && first:
+		skipped = uint64(min(r.Skipped, frame.MaxSkip))
+		room = skipped
+	case r.Skipped != capture.NotSaid:
+		skipped = min(room, uint64(r.Skipped), frame.MaxSkip)
+	case room <= frame.MaxSkip && !b.doubt && flags&frame.Gap == 0:
 		skipped = room
 	}
 	missing = room - skipped

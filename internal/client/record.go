@@ -21,5 +21,10 @@ func recordOf(s ipc.Subjects, subject string, h nats.Header, payload []byte) (ca
 	}
 	r.Time, _ = time.Parse(time.RFC3339Nano, h.Get(ipc.HeaderTime))
 	r.Offset, _ = strconv.ParseUint(h.Get(ipc.HeaderOffset), 10, 64)
+	if n, err := strconv.ParseUint(h.Get(ipc.HeaderSkipped), 10, 31); err == nil {
+		r.Skipped = int(n)
+	} else {
+		r.Skipped = capture.NotSaid
+	}
 	return r, true
 }

@@ -93,7 +93,6 @@ func (c *Client) tapLive(ctx context.Context, o TapOptions, subjects []string, j
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
-		join.watch(c, len(messages))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -101,6 +100,7 @@ func (c *Client) tapLive(ctx context.Context, o TapOptions, subjects []string, j
 			join.refresh(ctx, c)
 			join.tell()
 		case m := <-messages:
+			join.watch(c, len(messages))
 			if err := pass(m.Subject, m.Header, m.Data); err != nil {
 				return err
 			}

@@ -13,6 +13,7 @@ const (
 	HeaderTime     = "Serial-Time"      // RFC 3339 with nanoseconds, UTC
 	HeaderOffset   = "Serial-Offset"    // of the first byte since the port opened, decimal
 	HeaderFlags    = "Serial-Flags"     // partial, continued, gap; comma-joined; absent when there is nothing to say
+	HeaderSkipped  = "Serial-Skipped"   // rx, where framing takes delimiters in front of a frame away: how many; frames before it are missing where the offsets leave more room
 	HeaderQueueSeq = "Serial-Queue-Seq" // sent: sequence of the frame in the queue, as the sender's PubAck gave it
 	HeaderMsgID    = "Nats-Msg-Id"      // <port>.<session>.<offset>, see MessageID; a stream stores each id once
 	HeaderReason   = "Serial-Reason"    // expired: why the frame was not sent

@@ -68,6 +68,9 @@ func (r *reader) publish(ctx context.Context, f ring.Frame, payload []byte) erro
 	if flags != 0 {
 		m.Header[ipc.HeaderFlags] = []string{flags.String()}
 	}
+	if r.skips {
+		m.Header[ipc.HeaderSkipped] = []string{strconv.Itoa(f.Skip)}
+	}
 	switch {
 	case r.rx.IsStored(f.Number):
 	case r.history != nil:

@@ -27,6 +27,7 @@ type reader struct {
 	*worker.Worker
 	codec   frame.Codec
 	framing string        // its type
+	skips   bool          // it takes delimiters in front of frames away
 	silence time.Duration // after which the codec is told of it, or 0
 	subject string
 
@@ -93,6 +94,7 @@ func (r *reader) prepare() error {
 		return fmt.Errorf("framing: %w", err)
 	}
 	r.codec, r.framing, r.silence = codec, spec.Type, spec.Silence()
+	_, r.skips = spec.Between()
 	inPipe, err := r.Pipe.Waiting()
 	if err != nil {
 		return err

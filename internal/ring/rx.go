@@ -23,6 +23,7 @@ type Receiver struct {
 type Frame struct {
 	Number uint64 // of the session, from 0
 	Offset uint64 // of its first byte in the session
+	Skip   int    // bytes between the frame before and it
 	Wire   []byte // as it was on the line, with its delimiter; valid until it is settled
 	Time   time.Time
 	Flags  uint8
@@ -127,7 +128,7 @@ func (x *Receiver) Add(skip, size int, at time.Time, flags uint8) Frame {
 
 func (x *Receiver) frame(n uint64) Frame {
 	e := x.ring.index[n%indexLen]
-	return Frame{n, e.start, x.at(e.start, int(e.size)), time.Unix(0, e.time), uint8(e.flags)}
+	return Frame{n, e.start, int(e.skip), x.at(e.start, int(e.size)), time.Unix(0, e.time), uint8(e.flags)}
 }
 
 // Unsettled passes the frames that a predecessor has left for somebody, oldest first.

@@ -17,6 +17,15 @@ func setTargets(t *testing.T, r *Ring, ports ...string) (dropped uint64) {
 	return dropped
 }
 
+func receiver(t *testing.T, r *Ring, inPipe int, targets ...string) *Receiver {
+	t.Helper()
+	x, err := r.Receiver(targets, inPipe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
 // left is what a reader finds of the session for each target: the numbers of frames.
 func left(t *testing.T, r *Ring, targets ...string) string {
 	t.Helper()
