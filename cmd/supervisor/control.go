@@ -34,7 +34,7 @@ func controlCommand(p *places) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			supervisor, err := client.Connect(p.running(), ipc.RoleSend)
+			supervisor, err := client.Connect(c.Context(), p.running(), ipc.RoleSend)
 			if err != nil {
 				return err
 			}

@@ -154,7 +154,7 @@ const demoReminder = 16
 
 // demoTraffic prints what happens, as supervisor tap would.
 func demoTraffic(ctx context.Context, out io.Writer, stateDir, steps string) error {
-	c, err := client.Connect(client.Place{StateDir: stateDir}, ipc.RoleTap)
+	c, err := client.Connect(ctx, client.Place{StateDir: stateDir}, ipc.RoleTap)
 	if err != nil {
 		return err
 	}

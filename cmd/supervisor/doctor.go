@@ -61,11 +61,15 @@ func examine(c *cobra.Command, p *places) ([]doctor.Finding, error) {
 		findings = append(findings, doctor.Finding{Level: doctor.OK, What: conf.Path + " is a good config"})
 	}
 	patient := doctor.Patient{Config: conf, StateDir: p.stateDirOf(conf), Tree: devices.Tree{Sys: "/sys", Dev: "/dev"}, Root: "/"}
-	if supervisor, err := client.Connect(client.Place{StateDir: patient.StateDir}, ipc.RoleTap); err == nil {
+	place := client.Place{StateDir: patient.StateDir}
+	if supervisor, err := client.Connect(c.Context(), place, ipc.RoleTap); err == nil {
 		defer supervisor.Close()
 		if _, status, err := supervisor.StatusJSON(c.Context()); err == nil {
 			patient.Running = &status
 		}
+	}
+	if holder, held := place.Holder(); held && patient.Running == nil {
+		patient.Silent = holder.PID
 	}
 	more, err := doctor.Examine(patient)
 	return append(findings, more...), err

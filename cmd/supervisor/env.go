@@ -20,7 +20,7 @@ func envCommand(p *places) *cobra.Command {
 			}
 			place := p.running()
 			place.Environ = false // it would print what the shell has already
-			credentials, err := place.Credentials(ipc.Role(role))
+			credentials, err := place.AwaitCredentials(c.Context(), ipc.Role(role))
 			if err != nil {
 				return err
 			}

@@ -60,7 +60,7 @@ func export(ctx context.Context, place client.Place, out io.Writer, port string,
 		return usagef("--format %s is not for a terminal: write to a file with --output FILE", f.format)
 	}
 	// What breaks in the middle is begun anew by whoever wants it, not gone on with for ever.
-	supervisor, err := client.Connect(place, ipc.RoleTap, nats.NoReconnect())
+	supervisor, err := client.Connect(ctx, place, ipc.RoleTap, nats.NoReconnect())
 	if err != nil {
 		return err
 	}

@@ -139,8 +139,13 @@ func (g *gateway) hearUntil(end string) <-chan []byte {
 		buffer := make([]byte, 64<<10)
 		for {
 			n, err := g.device.Read(buffer)
+			from := max(0, len(all)-len(end))
 			all = append(all, buffer[:n]...)
-			if err != nil || bytes.HasSuffix(all, []byte(end)) {
+			if i := bytes.Index(all[from:], []byte(end)); i >= 0 { // it may have been sent more since
+				heard <- all[:from+i+len(end)]
+				return
+			}
+			if err != nil {
 				heard <- all
 				return
 			}

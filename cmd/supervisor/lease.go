@@ -47,7 +47,7 @@ func leaseCommand(p *places) *cobra.Command {
 
 // lease holds a lease while a command runs, or until ctx ends.
 func lease(ctx context.Context, place client.Place, out io.Writer, port, holder string, ttl time.Duration, command []string) error {
-	supervisor, err := client.Connect(place, ipc.RoleSend)
+	supervisor, err := client.Connect(ctx, place, ipc.RoleSend)
 	if err != nil {
 		return err
 	}

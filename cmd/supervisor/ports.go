@@ -59,7 +59,7 @@ type listedDevice struct {
 // openPorts are the port names of a running supervisor, if there is one, by the path of their device.
 func openPorts(c *cobra.Command, p *places) map[string]string {
 	names := map[string]string{}
-	supervisor, err := client.Connect(p.running(), ipc.RoleTap)
+	supervisor, err := client.Connect(c.Context(), p.running(), ipc.RoleTap)
 	if err != nil {
 		return names
 	}

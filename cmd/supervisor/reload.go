@@ -18,7 +18,7 @@ func reloadCommand(p *places) *cobra.Command {
 		Long: "Has a running supervisor read its config again, as SIGHUP does. What has not changed in it is not touched. A config with mistakes\n" +
 			"changes nothing. It prints what was started, stopped, restarted or changed in place.",
 		RunE: func(c *cobra.Command, _ []string) error {
-			running, err := client.Connect(p.running(), ipc.RoleAdmin)
+			running, err := client.Connect(c.Context(), p.running(), ipc.RoleAdmin)
 			if err != nil {
 				return err
 			}

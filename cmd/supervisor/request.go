@@ -36,7 +36,7 @@ func requestCommand(p *places) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			supervisor, err := client.Connect(p.running(), ipc.RoleSend)
+			supervisor, err := client.Connect(c.Context(), p.running(), ipc.RoleSend)
 			if err != nil {
 				return err
 			}

@@ -37,7 +37,7 @@ func sendCommand(p *places) *cobra.Command {
 			if o.Wait {
 				news = []nats.Option{sayLoss, sayBack}
 			}
-			supervisor, err := client.Connect(p.running(), ipc.RoleSend, news...)
+			supervisor, err := client.Connect(c.Context(), p.running(), ipc.RoleSend, news...)
 			if err != nil {
 				return err
 			}

@@ -23,7 +23,7 @@ func statusCommand(p *places) *cobra.Command {
 			if watch && every < shortestWatch {
 				return usagef("--watch %s: it is %s at least", every, shortestWatch)
 			}
-			supervisor, err := client.Connect(p.running(), ipc.RoleTap)
+			supervisor, err := client.Connect(c.Context(), p.running(), ipc.RoleTap)
 			if err != nil {
 				return err
 			}

@@ -71,7 +71,7 @@ func tap(ctx context.Context, place client.Place, out io.Writer, f tapFlags, por
 	dropped := sync.OnceFunc(func() {
 		fmt.Fprintln(os.Stderr, "supervisor: the output is too slow, some frames are not shown; --since reads them from the history")
 	})
-	supervisor, err := client.Connect(place, ipc.RoleTap, sayLoss, sayBack,
+	supervisor, err := client.Connect(ctx, place, ipc.RoleTap, sayLoss, sayBack,
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrSlowConsumer) {
 				dropped()

@@ -20,9 +20,10 @@ func upgradeCommand(p *places) *cobra.Command {
 		Long: "Has the program that now stands where the running supervisor's stood take over from it, as SIGUSR2 does: in the same process, with\n" +
 			"all devices open and all workers at work. No byte is lost or doubled, but for\n" +
 			"queues and a history that are kept in memory, which begin anew as at any start. The new program checks the config\n" +
-			"before; if it finds a mistake, or does not run, all is as before. It returns when the new one answers.",
+			"before; if it finds a mistake, or does not run, all is as before. It returns when the new one has taken ports and\n" +
+			"workers over.",
 		RunE: func(c *cobra.Command, _ []string) error {
-			running, err := client.Connect(p.running(), ipc.RoleAdmin)
+			running, err := client.Connect(c.Context(), p.running(), ipc.RoleAdmin)
 			if err != nil {
 				return err
 			}
@@ -41,7 +42,10 @@ func upgradeCommand(p *places) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("the upgrade has begun, but the new supervisor does not answer: %w", err)
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "version %s, before %s: pid %d, answers again after %s\n",
+			if after, err = client.AwaitTakenOver(limited, p.running(), before); err != nil {
+				return fmt.Errorf("version %s, before %s, has taken over and answers: %w; see `supervisor status`", after.Version, before.Version, err)
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "version %s, before %s: pid %d, has taken ports and workers over after %s\n",
 				after.Version, before.Version, after.PID, time.Since(begun).Round(time.Millisecond))
 			return err
 		},

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +18,7 @@ func workerCommand(p *places, action, short string) *cobra.Command {
 		Use: action + " WORKER", Short: short, Args: rangeArgs(1, 1),
 		Long: short + ".\n\nWORKER is one of the config's workers. It returns when that is done.",
 		RunE: func(c *cobra.Command, args []string) error {
-			running, err := client.Connect(p.running(), ipc.RoleAdmin)
+			running, err := client.Connect(c.Context(), p.running(), ipc.RoleAdmin)
 			if err != nil {
 				return err
 			}
@@ -60,14 +62,19 @@ func completePorts(p *places) cobra.CompletionFunc {
 	return complete(p, client.PortNames)
 }
 
+// completionLimit is how long a shell that completes a line waits.
+const completionLimit = time.Second
+
 func complete(p *places, names func(ipc.Status) []string) cobra.CompletionFunc {
 	return func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-		running, err := client.Connect(p.running(), ipc.RoleTap)
+		soon, cancel := context.WithTimeout(c.Context(), completionLimit)
+		defer cancel()
+		running, err := client.Connect(soon, p.running(), ipc.RoleTap)
 		if err != nil || len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		defer running.Close()
-		_, status, err := running.StatusJSON(c.Context())
+		_, status, err := running.StatusJSON(soon)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -21,7 +22,12 @@ func (c *Client) Control(ctx context.Context, port string, changes map[string]st
 	if lease != "" {
 		m.Header.Set(ipc.HeaderLease, lease)
 	}
-	err = c.ask(ctx, "port "+port, controlAnswerLimit, m, changes, &reply)
+	for begun := time.Now(); ; {
+		err = c.ask(ctx, "port "+port, controlAnswerLimit, m, changes, &reply)
+		if err == nil || !repeatable(changes) || !c.wasReplaced(ctx, port, err) || time.Since(begun) > comesUp {
+			break
+		}
+	}
 	if nobodyAnswers(err) {
 		_, status, err := c.StatusJSON(ctx)
 		if err != nil {
@@ -30,6 +36,24 @@ func (c *Client) Control(ctx context.Context, port string, changes map[string]st
 		return reply, errUnknownPort(port, status)
 	}
 	return reply, err
+}
+
+// repeatable says whether changes come to the same when they are made again.
+func repeatable(changes map[string]string) bool {
+	_, pause := changes[ipc.ControlBreak]
+	_, flush := changes[ipc.ControlFlush]
+	return !pause && !flush
+}
+
+// wasReplaced says whether a request about a port failed only because the supervisor was being replaced: the port is open still.
+func (c *Client) wasReplaced(ctx context.Context, port string, err error) bool {
+	var refusal *refusedError
+	closed := errors.As(err, &refusal) && refusal.code == ipc.CodeNotOpen
+	if !closed && !errors.Is(err, errBroken) {
+		return false
+	}
+	p, err := c.Port(ctx, port)
+	return err == nil && p.State == ipc.Open
 }
 
 // LineValues are what a reply says, by key, in the order in which people read it. Drivers without modem lines have none.

@@ -2,6 +2,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -59,13 +60,50 @@ type Client struct {
 	url      string
 	place    Place
 
+	link  *link
 	drops atomic.Uint64 // how often messages were dropped that nobody took in time
 	back  chan struct{} // holds a token after the connection was made again
 }
 
 // Connect connects. A connection that breaks is made again, at the address and with the credentials that the supervisor has by
-// then.
-func Connect(p Place, role ipc.Role, options ...nats.Option) (*Client, error) {
+// then. One that has the state folder and does not answer yet is waited for.
+func Connect(ctx context.Context, p Place, role ipc.Role, options ...nats.Option) (c *Client, err error) {
+	err = p.await(ctx, func() error {
+		c, err = connect(p, role, options...)
+		return err
+	})
+	return c, err
+}
+
+// AwaitCredentials is Credentials, and waits for a supervisor that comes up.
+func (p Place) AwaitCredentials(ctx context.Context, role ipc.Role) (c ipc.Credentials, err error) {
+	err = p.await(ctx, func() error {
+		c, err = p.Credentials(role)
+		return err
+	})
+	return c, err
+}
+
+// await tries something until it succeeds, or there is no supervisor at the place that could come up.
+func (p Place) await(ctx context.Context, try func() error) error {
+	for begun := time.Now(); ; {
+		err := try()
+		h, held := p.Holder()
+		switch {
+		case err == nil, p.byEnviron(), !held:
+			return err
+		case time.Since(begun) > comesUp:
+			return h.silent(p, err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(retry):
+		}
+	}
+}
+
+func connect(p Place, role ipc.Role, options ...nats.Option) (*Client, error) {
 	c, err := p.Credentials(role)
 	if err != nil {
 		return nil, err
@@ -74,7 +112,7 @@ func Connect(p Place, role ipc.Role, options ...nats.Option) (*Client, error) {
 		c.InboxPrefix = "_INBOX_" + string(role)
 	}
 	latest := &latest{place: p, role: role, last: c}
-	client := &Client{Subjects: ipc.Subjects{Root: c.Root}, url: c.URL, place: p, back: make(chan struct{}, 1)}
+	client := &Client{Subjects: ipc.Subjects{Root: c.Root}, url: c.URL, place: p, link: newLink(), back: make(chan struct{}, 1)}
 	options = append([]nats.Option{
 		nats.UserInfoHandler(latest.user), nats.SetCustomDialer(latest), nats.IgnoreAuthErrorAbort(), nats.ReconnectWait(reconnectWait),
 	}, options...)
@@ -100,8 +138,15 @@ const reconnectWait = 250 * time.Millisecond
 
 // watch notes what can make a client miss messages, before the handlers that were set learn of it.
 func (c *Client) watch(o *nats.Options) error {
-	reconnected, failed := o.ReconnectedCB, o.AsyncErrorCB
+	disconnected, reconnected, failed := o.DisconnectedErrCB, o.ReconnectedCB, o.AsyncErrorCB
+	o.DisconnectedErrCB = func(nc *nats.Conn, err error) {
+		c.link.broken()
+		if disconnected != nil {
+			disconnected(nc, err)
+		}
+	}
 	o.ReconnectedCB = func(nc *nats.Conn) {
+		c.link.made()
 		select {
 		case c.back <- struct{}{}:
 		default:

@@ -176,7 +176,7 @@ func (w *outcome) look(ctx context.Context) (over bool, err error) {
 		return false, err
 	}
 	// Who may send cannot read the history.
-	tap, err := Connect(w.client.place, ipc.RoleTap, nats.NoReconnect())
+	tap, err := Connect(ctx, w.client.place, ipc.RoleTap, nats.NoReconnect())
 	if err != nil {
 		return false, err
 	}

@@ -63,9 +63,9 @@ func (c *Client) Request(ctx context.Context, port string, frame []byte, o Reque
 	defer cancel()
 	begun := time.Now()
 	for {
-		m, err := c.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: c.Subjects.Request(port), Header: o.header(), Data: frame})
+		m, err := c.once(ctx, &nats.Msg{Subject: c.Subjects.Request(port), Header: o.header(), Data: frame})
 		switch {
-		case errors.Is(err, nats.ErrNoResponders):
+		case errors.Is(err, errUnsent) && ctx.Err() == nil:
 			// Nothing was written.
 			if err := c.awaitWriter(ctx, port, time.Since(begun)); err != nil {
 				return nil, err
@@ -73,6 +73,8 @@ func (c *Client) Request(ctx context.Context, port string, frame []byte, o Reque
 			continue
 		case errors.Is(err, nats.ErrMaxPayload):
 			return nil, fmt.Errorf("port %s: the frame has %d bytes, the broker takes at most %d", port, len(frame), c.nc.MaxPayload())
+		case errors.Is(err, errBroken):
+			return nil, fmt.Errorf("port %s: %w, and the frame may have been written or not", port, err)
 		case errors.Is(err, context.DeadlineExceeded):
 			return nil, fmt.Errorf("port %s: nobody has answered; the writer may have been replaced meanwhile, and the frame may have been written", port)
 		case err != nil:
@@ -96,7 +98,7 @@ func (c *Client) awaitWriter(ctx context.Context, port string, waited time.Durat
 	case err != nil:
 		return err
 	case p.State != ipc.Open:
-		return fmt.Errorf("port %s is %s: %s", port, p.State, p.Error)
+		return fmt.Errorf("port %s is %s", port, stateOf(p))
 	case waited > answerLimit:
 		return fmt.Errorf("port %s: its writer does not run; see `supervisor status`", port)
 	}

@@ -22,11 +22,9 @@ const answerLimit = 5 * time.Second
 // StatusJSON asks for the supervisor's status, as JSON and decoded.
 func (c *Client) StatusJSON(ctx context.Context) ([]byte, ipc.Status, error) {
 	var status ipc.Status
-	ctx, cancel := context.WithTimeout(ctx, answerLimit)
-	defer cancel()
-	m, err := c.nc.RequestWithContext(ctx, c.Subjects.Status(), nil)
+	m, err := c.askStatus(ctx)
 	switch {
-	case errors.Is(err, nats.ErrNoResponders):
+	case nobodyAnswers(err):
 		return nil, status, fmt.Errorf("no supervisor answers below %q at %s", c.Subjects.Root, c.url)
 	case err != nil:
 		return nil, status, fmt.Errorf("ask %s for status: %w", c.url, err)
@@ -37,6 +35,30 @@ func (c *Client) StatusJSON(ctx context.Context) ([]byte, ipc.Status, error) {
 	return m.Data, status, nil
 }
 
+// statusLimit is how long the first answer may take before it is asked again: it was on its way when the supervisor ended.
+const statusLimit = time.Second
+
+// askStatus asks again while the supervisor comes up.
+func (c *Client) askStatus(ctx context.Context) (m *nats.Msg, err error) {
+	limit := statusLimit
+	for begun := time.Now(); ; {
+		limited, cancel := context.WithTimeout(ctx, limit)
+		m, err = c.once(limited, nats.NewMsg(c.Subjects.Status()))
+		cancel()
+		switch {
+		case err == nil:
+			return m, nil
+		case ctx.Err() != nil:
+			return nil, err
+		case errors.Is(err, context.DeadlineExceeded):
+			limit = min(2*limit, answerLimit)
+		}
+		if err := c.again(ctx, begun, err); err != nil {
+			return nil, err
+		}
+	}
+}
+
 // PortNames lists the names of the ports in a status.
 func PortNames(s ipc.Status) []string {
 	var names []string
@@ -44,6 +66,17 @@ func PortNames(s ipc.Status) []string {
 		names = append(names, p.Name)
 	}
 	return names
+}
+
+// stateOf is the state of a port and, if there is anything to say of it, why.
+func stateOf(p ipc.PortStatus) string {
+	switch {
+	case p.Error != "":
+		return fmt.Sprintf("%s: %s", p.State, p.Error)
+	case p.State == ipc.Closed:
+		return "closed: the supervisor is about to open it, or stops"
+	}
+	return string(p.State)
 }
 
 // errUnknownPort says which ports there are.

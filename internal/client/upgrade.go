@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -51,13 +53,43 @@ func AwaitOther(ctx context.Context, place Place, before ipc.Status) (after ipc.
 	}
 }
 
+// takeOverLimit is how long a supervisor that answers may take until all runs that ran under the one before.
+const takeOverLimit = 10 * time.Second
+
+// AwaitTakenOver waits until nothing stands in a supervisor's way that did not stand in that of the one before, and returns what it
+// says then. What takes too long is an error that names it.
+func AwaitTakenOver(ctx context.Context, place Place, before ipc.Status) (after ipc.Status, err error) {
+	c, err := Connect(ctx, place, ipc.RoleAdmin)
+	if err != nil {
+		return after, err
+	}
+	defer c.Close()
+	for begun := time.Now(); ; {
+		if _, after, err = c.StatusJSON(ctx); err != nil {
+			return after, err
+		}
+		missing := slices.DeleteFunc(slices.Clone(after.NotReady), func(reason string) bool { return slices.Contains(before.NotReady, reason) })
+		if len(missing) == 0 {
+			return after, nil
+		}
+		if time.Since(begun) > takeOverLimit {
+			return after, fmt.Errorf("after %s not all runs that ran before: %s", takeOverLimit, strings.Join(missing, "; "))
+		}
+		select {
+		case <-ctx.Done():
+			return after, ctx.Err()
+		case <-time.After(retry):
+		}
+	}
+}
+
 // runs says whether there is a process on this machine.
 func runs(pid int) bool { return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
 
 func statusAt(ctx context.Context, place Place, limit time.Duration) (s ipc.Status, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	c, err := Connect(place, ipc.RoleAdmin)
+	c, err := Connect(ctx, place, ipc.RoleAdmin)
 	if err != nil {
 		return s, err
 	}

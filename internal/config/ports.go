@@ -126,7 +126,7 @@ func (c *collector) checkDevices(ports []Port, nodes []portNodes) {
 	}
 }
 
-// leastForwarded is the least max_bytes of a port that others forward to: a forwarded frame has up to 157 bytes of headers,
+// leastForwarded is the least max_bytes of a port that others forward to: a forwarded frame has up to 222 bytes of headers,
 // which the queue's stream counts.
 const leastForwarded = 256
 

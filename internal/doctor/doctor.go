@@ -40,7 +40,8 @@ func (f Finding) String() string {
 type Patient struct {
 	Config   *config.Config // nil: there is none, and only the machine is looked at
 	StateDir string
-	Running  *ipc.Status // nil: no supervisor runs on the state folder
+	Running  *ipc.Status // nil: no supervisor runs on the state folder, or it does not answer
+	Silent   int         // pid of a supervisor that has the state folder and does not answer; 0: there is none
 	Tree     devices.Tree
 	Root     string // of /proc, /etc, /run and so on
 }

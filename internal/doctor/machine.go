@@ -42,6 +42,9 @@ func (x *examination) stateFolder() {
 	if x.Running != nil {
 		x.note(OK, "", "a supervisor runs on the state folder %s, pid %d", x.StateDir, x.Running.PID)
 	}
+	if x.Silent != 0 {
+		x.note(Warn, "wait if it is being upgraded, starts or stops; else its log says more", "a supervisor has the state folder %s, pid %d, and does not answer", x.StateDir, x.Silent)
+	}
 	// What is not there yet is made in the nearest folder above that is.
 	at := x.StateDir
 	for {
@@ -92,7 +95,7 @@ func used(folder string) (sum int64) {
 
 // broker looks whether the broker can listen where it is to.
 func (x *examination) broker() {
-	if x.Config == nil || x.Running != nil {
+	if x.Config == nil || x.Running != nil || x.Silent != 0 {
 		return
 	}
 	address := x.Config.Broker.Listen

@@ -34,6 +34,8 @@ func (x *examination) ports() {
 				continue
 			}
 			x.note(OK, "", "port %s: the running supervisor has it open", p.Name)
+		case r != nil && r.State == ipc.Closed:
+			x.note(OK, "", "port %s: the running supervisor is about to open it, or to close it", p.Name)
 		case r != nil && r.State == ipc.Failed: // it knows more than can be seen from outside
 			x.note(Fail, "", "port %s: %s", p.Name, r.Error)
 		case errors.Is(err, devices.ErrAmbiguous):
@@ -73,6 +75,8 @@ func (x *examination) device(who, path string) {
 	err := serialio.Usable(path)
 	pid, program := serialio.Holder(path)
 	switch {
+	case pid != 0 && pid == x.Silent:
+		x.note(OK, "", "%s%s is open in the supervisor, pid %d", who, path, pid)
 	case err == nil && pid != 0:
 		x.note(Warn, busyRemedy(program), "%s%s can be used, but %s (pid %d) has it open too and takes some of the bytes", who, path, program, pid)
 	case err == nil:

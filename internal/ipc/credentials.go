@@ -23,6 +23,13 @@ var Roles = []Role{RoleTap, RoleSend, RoleAdmin}
 // EnvFile is the name of the file in the state folder that holds the role's Credentials.
 func (r Role) EnvFile() string { return string(r) + ".env" }
 
+// Files of the state folder that say whether a supervisor has it. LockFile is locked with flock(2) for as long as one does. For
+// one that is upgraded there is UpgradingFile, until the next answers. Both have the pid.
+const (
+	LockFile      = "lock"
+	UpgradingFile = "upgrading"
+)
+
 // variables lists c as NAME, value pairs. The root is there only if it is not the default one: stock NATS clients have
 // no use for it.
 func (c Credentials) variables() [][2]string {

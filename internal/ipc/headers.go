@@ -34,6 +34,9 @@ func MovedFrom(queue, sequence uint64) string {
 	return QueueToken(queue) + "." + strconv.FormatUint(sequence, 10)
 }
 
+// Remembered is how long after a frame was first sent it can be sent again with its HeaderMsgID: queues know ids for 5 s.
+const Remembered = 4500 * time.Millisecond
+
 // Headers of requests, and of frames on tx.
 const (
 	HeaderTimeout = "Serial-Timeout" // how long the device has for its answer

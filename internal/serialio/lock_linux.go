@@ -167,7 +167,7 @@ func OtherHolder(device string, than int) (pid int, program string) {
 }
 
 // opener looks for another process that has the device open, and is neither but nor a child of it; 0 is nobody's parent that
-// could.
+// could. Who has the other end of a pseudo-terminal is none.
 func opener(st *unix.Stat_t, but int) int {
 	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	for _, fd := range fds {
@@ -175,7 +175,7 @@ func opener(st *unix.Stat_t, but int) int {
 		if unix.Stat(fd, &other) != nil || other.Mode&unix.S_IFMT != unix.S_IFCHR || other.Rdev != st.Rdev {
 			continue
 		}
-		if pid, _ := strconv.Atoi(strings.Split(fd, "/")[2]); pid != os.Getpid() && pid != but && (but == 0 || parent(pid) != but) {
+		if pid, _ := strconv.Atoi(strings.Split(fd, "/")[2]); pid != os.Getpid() && pid != but && (but == 0 || parent(pid) != but) && !hasMaster(pid, st) {
 			return pid
 		}
 	}

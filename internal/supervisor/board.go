@@ -135,6 +135,9 @@ func (b *board) workerStatus(name string) (s ipc.WorkerStatus) {
 	return s
 }
 
+// isOpen says whether a port is open.
+func (b *board) isOpen(name string) bool { return len(b.notOpen([]string{name})) == 0 }
+
 // notOpen lists those of some ports that are not open. Names of others are left out.
 func (b *board) notOpen(names []string) (list []string) {
 	b.mu.Lock()

@@ -61,7 +61,7 @@ func (p *port) control(request []byte, token string) (*ipc.ControlReply, *contro
 	if holder, left := p.lease.heldByOther(token); left > 0 && wish.changes() {
 		return nil, refuse(ipc.CodeLeased, "port %s: nothing was changed: %s", p.config.Name, ipc.HeldBy(holder, left))
 	}
-	h := p.held.Load()
+	h := p.awaitHeld()
 	if h == nil {
 		return nil, refuse(ipc.CodeNotOpen, "port %s is not open; see `supervisor status`", p.config.Name)
 	}
@@ -87,6 +87,23 @@ func (p *port) control(request []byte, token string) (*ipc.ControlReply, *contro
 		return nil, refuse(ipc.CodeUnsupported, "port %s: %w", p.config.Name, failure)
 	}
 	return nil, refuse(ipc.CodeFailed, "port %s: %w", p.config.Name, failure)
+}
+
+// awaitHeld is the open device, or nil. With a supervisor that has just taken it over it may take a moment.
+func (p *port) awaitHeld() *held {
+	late := time.NewTimer(controlLimit)
+	defer late.Stop()
+	for {
+		changed := p.board.next()
+		if h := p.held.Load(); h != nil || !p.board.isOpen(p.config.Name) {
+			return h
+		}
+		select {
+		case <-changed:
+		case <-late.C:
+			return nil
+		}
+	}
 }
 
 // wish is a control request. What is to stay as it is has its zero value.

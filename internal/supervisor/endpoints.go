@@ -117,6 +117,9 @@ func (s *Supervisor) status() ipc.Status {
 		}
 	}
 	status.NotReady = notReady(status)
+	if !s.begun.Load() {
+		status.NotReady = append([]string{"the supervisor is starting"}, status.NotReady...)
+	}
 	status.Ready = len(status.NotReady) == 0
 	return status
 }

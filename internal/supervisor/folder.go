@@ -22,12 +22,15 @@ import (
 //	store/       the broker's streams
 //	passwords    of the roles, made once: delete it to have others made at the next start
 //	tap.env …    credentials of the roles, while a supervisor runs
+//	upgrading    the pid of a supervisor for which another takes over, from when it stops until that answers
 //	expiring     frames that wait and can expire, while no supervisor runs
 //	family       what marks the families of the supervisor's workers
 type folder struct {
 	path  string
 	lock  *os.File
 	files map[string]string // what was written into it, by name
+
+	upgrading bool // it is left to another supervisor
 }
 
 // openFolder creates the state folder where needed, and takes it.
@@ -35,7 +38,7 @@ func openFolder(path string) (*folder, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("state folder %s cannot be created: %w; choose another with --state-dir or state_dir", path, cause(err))
 	}
-	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	lock, err := os.OpenFile(filepath.Join(path, ipc.LockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("state folder %s is not writable: %w; choose another with --state-dir or state_dir", path, cause(err))
 	}
@@ -58,7 +61,7 @@ func openFolder(path string) (*folder, error) {
 			return nil, fmt.Errorf("state folder %s is not writable: %w", path, cause(err))
 		}
 	}
-	return &folder{path, lock, map[string]string{}}, nil
+	return &folder{path: path, lock: lock, files: map[string]string{}}, nil
 }
 
 // newFamily makes up what marks the families of this supervisor's workers. What is left of those of one before, which was
@@ -168,10 +171,30 @@ func (f *folder) restore() error {
 	return nil
 }
 
+// upgrade says that the folder is left to another supervisor in this process. Without it, programs that are started before
+// that one has the lock would say that there is none.
+func (f *folder) upgrade() error {
+	path := filepath.Join(f.path, ipc.UpgradingFile)
+	if err := os.WriteFile(path, fmt.Appendf(nil, "%d\n", os.Getpid()), 0o600); err != nil {
+		return fmt.Errorf("write %s: %w", path, cause(err))
+	}
+	f.upgrading = true
+	return nil
+}
+
+// upgraded takes back what upgrade has said, of this supervisor or the one before.
+func (f *folder) upgraded() {
+	f.upgrading = false
+	_ = os.Remove(filepath.Join(f.path, ipc.UpgradingFile)) // there is none at most starts
+}
+
 // close takes the credentials away, which are of no use any more, and lets go of the folder.
 func (f *folder) close() {
 	for _, role := range ipc.Roles {
 		_ = os.Remove(filepath.Join(f.path, role.EnvFile()))
+	}
+	if !f.upgrading {
+		f.upgraded()
 	}
 	_ = f.lock.Close()
 }

@@ -89,11 +89,15 @@ func (s *Supervisor) preparePort(c config.Port, ports []config.Port, memory *mem
 		renew: make(chan struct{}, 1), late: s.late.Done(), expiry: s.expiry,
 		lease: &lease{port: c.Name, ring: memory.ring, broker: s.broker, news: s.subjects.Leased(c.Name), log: s.log},
 	}
-	s.board.addPort(ipc.PortStatus{
-		Name: c.Name, Device: p.deviceName(), State: ipc.Closed, Line: c.Settings.Line.String(), Framing: framing,
-	}, s.started)
 	memory.ring.SetLasting(s.handover.lasting())
 	p.idle, p.idleSession = s.handover.device(c, memory)
+	status := ipc.PortStatus{Name: c.Name, Device: p.deviceName(), State: ipc.Closed, Line: c.Settings.Line.String(), Framing: framing}
+	if p.idle != nil { // it has never been anything but open
+		p.device = p.idle.Handover().Device
+		status.Device, status.State, status.Session, status.Since = p.device, ipc.Open, p.idleSession, s.started
+		status.Line, status.LowLatency = p.idle.Line().String(), p.idle.LowLatency()
+	}
+	s.board.addPort(status, s.started)
 	p.lasting.Store(p.idle != nil)
 	p.lease.resume()
 	return p, nil

@@ -61,6 +61,7 @@ type port struct {
 	late <-chan struct{} // closed when a stop of the supervisor has no time left for more
 
 	telling    sync.Mutex // held while the state is changed or published; guards all below
+	told       bool       // the state was published
 	lossTold   uint64     // what was last published of lostHistory
 	lossLogged time.Time
 
@@ -255,14 +256,15 @@ func (p *port) enter(state ipc.State, session, problem string) {
 	now := time.Now().UTC()
 	changed := false
 	p.board.port(p.config.Name, func(s *ipc.PortStatus) {
-		if s.State == state && s.Session == session && s.Error == problem && !s.Since.IsZero() {
+		if s.State == state && s.Session == session && s.Error == problem && p.told {
 			return
 		}
-		changed = s.State != state || state != ipc.Missing || s.Since.IsZero()
+		changed = s.State != state || state != ipc.Missing || !p.told
 		if !changed {
 			s.Error = problem
 			return
 		}
+		p.told = true
 		s.State, s.Session, s.Error, s.Since = state, session, problem, now
 		s.Device = p.deviceName()
 		if h := p.held.Load(); h != nil {

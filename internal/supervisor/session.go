@@ -46,6 +46,9 @@ func (p *port) session(ctx context.Context, device *serialio.Port, id string) {
 	ready.Add(2)
 	told, tell := context.WithCancel(context.Background())
 	defer tell()
+	if p.board.isOpen(p.config.Name) { // the one of the supervisor before
+		p.held.Store(&held{device, id, open, device.Line()})
+	}
 	both := []*builtin{p.reader(id, device), p.writer(id, device)}
 	for _, b := range both {
 		b.gone = tell

@@ -60,6 +60,7 @@ type Supervisor struct {
 	metrics  *telemetry.Server         // nil: none
 	round    atomic.Pointer[time.Time] // when watchLosses came round last
 	current  atomic.Pointer[gateway]
+	begun    atomic.Bool    // all ports and workers run, or wait to
 	signals  chan os.Signal // for followSignals
 	devices  chan struct{}  // holds a value when other devices are to be watched
 	folder   *folder
@@ -213,6 +214,7 @@ func (s *Supervisor) run(ctx context.Context, c *config.Config) (err error) {
 	if err := s.folder.writeCredentials(s.broker, s.roles); err != nil {
 		return err
 	}
+	s.folder.upgraded()
 	s.log.Info("ready", "name", c.Name, "broker", s.broker.URL(), "state_dir", s.folder.path, "ports", len(g.ports))
 	if s.options.Ready != nil {
 		s.options.Ready(ipc.BrokerStatus{URL: s.broker.URL(), Store: ipc.StoreOK})
@@ -252,6 +254,7 @@ func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
 		}
 	}
 	s.reloading.Unlock()
+	s.begun.Store(true)
 	stop := context.AfterFunc(running, s.boundStop)
 	defer stop()
 	begun := time.Now()

@@ -60,6 +60,9 @@ func (s *Supervisor) upgrade() error {
 	if err := s.mayUpgrade(); err != nil {
 		return err
 	}
+	if err := s.folder.upgrade(); err != nil { // a full disk is no reason not to
+		s.log.Warn("programs that are started during the upgrade may find no supervisor", "error", err)
+	}
 	s.log.Info("upgrading", "program", s.programs.self)
 	s.notify(systemd.Reloading()...)
 	s.ending = true
@@ -135,6 +138,7 @@ func (s *Supervisor) stayAfterAll() {
 		return
 	}
 	s.log.Info("there is no upgrade, as the supervisor is to stop")
+	s.folder.upgraded()
 	s.notify("STOPPING=1")
 	s.handover.endWaiting(func(string) bool { return false })
 	var closing sync.WaitGroup
