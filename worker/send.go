@@ -77,7 +77,6 @@ type sending struct {
 	m    *nats.Msg
 
 	first  time.Time // when it was sent without an answer for the first time; zero: it was not
-	server string    // to which server
 	nobody time.Time // since when nobody is there
 }
 
@@ -94,8 +93,9 @@ func (s *sending) connected(ctx context.Context) error {
 	if err := s.w.connected(limited); err != nil {
 		return s.ended(err)
 	}
-	// Another supervisor remembers the ids of those frames only that are still in its queue.
-	if !s.first.IsZero() && (time.Since(s.first) > rememberedFor || s.w.nc.ConnectedServerId() != s.server) {
+	// Another supervisor, as after an upgrade, remembers the ids of those frames only that are still in its queue. Others were
+	// sent to the device, long before which their answers had gone out.
+	if !s.first.IsZero() && time.Since(s.first) > rememberedFor {
 		return s.ended(errCut)
 	}
 	return nil
@@ -113,7 +113,7 @@ func (s *sending) ended(err error) error {
 func (s *sending) try(ctx context.Context) (sequence uint64, again bool, err error) {
 	limited, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
-	now, server := time.Now(), s.w.nc.ConnectedServerId()
+	now := time.Now()
 	answer, err := s.w.ask(limited, s.m)
 	switch {
 	case err == nil:
@@ -132,7 +132,7 @@ func (s *sending) try(ctx context.Context) (sequence uint64, again bool, err err
 		return 0, false, fmt.Errorf("port %s: %w", s.port, err)
 	}
 	if s.first.IsZero() {
-		s.first, s.server = now, server
+		s.first = now
 	}
 	if errors.Is(err, errCut) && s.w.hasQueue(s.port) {
 		return 0, true, nil
