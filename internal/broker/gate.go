@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nuid"
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
 )
@@ -208,7 +208,7 @@ func (b *Broker) makeConsumer(m *nats.Msg, home string, user Grant, path string)
 		return nil, refused{400, 10025, "invalid JSON: " + err.Error()}
 	}
 	named, _, _ := strings.Cut(path, ".")
-	name := firstOf(c.Name, c.Durable, named, nuid.Next())
+	name := firstOf(c.Name, c.Durable, named, rand.Text())
 	if strings.ContainsAny(name, ". *>\t\r\n/\\") {
 		return nil, refused{400, 10015, "a consumer's name has no dots, wildcards, slashes and spaces"}
 	}

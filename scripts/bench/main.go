@@ -17,7 +17,7 @@ import (
 var (
 	rounds = flag.Int("rounds", 3, "rounds; figures are medians over them")
 	lines  = flag.Int("lines", 400, "lines of a latency measurement")
-	only   = flag.String("only", "", "measure only: peers, requests, kills, ports, gaps, workers, busy, idle, output")
+	only   = flag.String("only", "", "measure only: peers, requests, kills, ports, gaps, workers, busy, idle, output, taps")
 	answer = flag.Bool("answer", false, "be a device that answers lines, for -only requests")
 	worker = flag.String("worker", "", "be a worker of some mode, for -only workers")
 	pace   = flag.Duration("cpu", 60*time.Second, "how long CPU time is measured at 100 lines/s")
@@ -55,7 +55,7 @@ func bench() error {
 		run  func() error
 	}{
 		{"peers", benchPeers}, {"requests", benchRequests}, {"kills", benchKills}, {"ports", benchPorts}, {"gaps", benchGaps}, {"workers", benchWorkers},
-		{"busy", benchBusy}, {"idle", benchIdle}, {"output", benchOutput},
+		{"busy", benchBusy}, {"idle", benchIdle}, {"output", benchOutput}, {"taps", benchTaps},
 	} {
 		if *only == "" || *only == part.name {
 			if err := part.run(); err != nil {
