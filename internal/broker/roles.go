@@ -1,6 +1,9 @@
 package broker
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base32"
 	"fmt"
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
@@ -12,6 +15,19 @@ func (b *Broker) RoleGrant(role ipc.Role) Grant {
 	// People ask for everything first, and get all that they may see.
 	g.Subscribe, g.Unheard = append(g.Subscribe, b.subjects.Root+".>"), b.subjects.Unwatched()
 	return g
+}
+
+// Secret makes a secret for a purpose, which is the same for as long as the passwords of the roles are. Empty: there is none.
+func (b *Broker) Secret(purpose string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	admin := b.users[string(ipc.RoleAdmin)].Password
+	if admin == "" {
+		return ""
+	}
+	secret := hmac.New(sha256.New, []byte(admin))
+	secret.Write([]byte(purpose)) // never fails
+	return base32.StdEncoding.EncodeToString(secret.Sum(nil))[:26]
 }
 
 // WorkerGrant is the user of a worker of the user's own, with a role for some ports; none: all of them.

@@ -75,9 +75,10 @@ func MessageID(port, session string, offset uint64) string {
 
 // ForwardID names a frame that one port has received in the queue of another. Several queues share a stream, which would
 // take the copy for the second of two targets for the first one's again: so the target is part of it, and stands in front as it
-// does in the ids of other senders.
-func ForwardID(target, port, session string, offset uint64) string {
-	return target + "." + MessageID(port, session, offset)
+// does in the ids of other senders. The key, which nobody outside knows, keeps those from sending frames of their own by the ids
+// of frames to come, which would then count as sent already.
+func ForwardID(target, port, session, key string, offset uint64) string {
+	return target + "." + key + "." + MessageID(port, session, offset)
 }
 
 // MessagePrefix is what the ids of all frames of a session begin with; the offset follows.

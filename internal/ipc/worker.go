@@ -75,6 +75,9 @@ type Spec struct {
 	Answers json.RawMessage `json:"answers,omitempty"` // writer: the same of what is received
 	History string          `json:"history"`           // the stream that stores what is published, if any
 
+	// Key is part of the ids of frames that are forwarded, see ForwardID.
+	Key string `json:"key,omitempty"`
+
 	// Second is an account on the other side of the broker: for the writer TRAFFIC, where it publishes sent; for the
 	// reader CONTROL, where it forwards to. Empty if the worker has no business there.
 	Second Credentials `json:"second"`

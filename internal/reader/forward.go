@@ -112,7 +112,7 @@ func (f *forwarder) forward(ctx context.Context, payload []byte, flags frame.Fla
 
 func (f *forwarder) message(payload []byte, flags frame.Flags, offset uint64) *nats.Msg {
 	m := &nats.Msg{Subject: f.Subjects.Tx(f.target.Port), Data: payload, Header: nats.Header{
-		ipc.HeaderMsgID: {ipc.ForwardID(f.target.Port, f.Spec.Port, f.Spec.Session, offset)},
+		ipc.HeaderMsgID: {ipc.ForwardID(f.target.Port, f.Spec.Port, f.Spec.Session, f.Spec.Key, offset)},
 	}}
 	if flags != 0 {
 		m.Header[ipc.HeaderFlags] = []string{flags.String()}

@@ -198,7 +198,7 @@ func (p *port) launchReader(session string, lend lender) (*run, error) {
 		forward = append(forward, target)
 	}
 	grants := p.broker.ReaderGrants(p.config.Name, forward)
-	spec := ipc.Spec{Session: session, Forward: forward}
+	spec := ipc.Spec{Session: session, Forward: forward, Key: p.broker.Secret("forward " + session)}
 	return p.launch(readerOf(p.config.Name), p.programs.reader, grants, spec, p.config.Framing, p.memory.rx, lend)
 }
 
