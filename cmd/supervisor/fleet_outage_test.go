@@ -15,20 +15,20 @@ import (
 )
 
 // enoughBehind is for how many messages an outage lasts in a test.
-const enoughBehind = 3000
+const enoughBehind = 500
 
 // The link is cut under traffic, and the hub has each line once and in order when it is back.
 func TestFleetLinkCut(t *testing.T) {
 	h := startHub(t, 1, "gw-1")
 	p := startProxy(t, h.nodes[0].leaf)
 	g := startInFleet(t, "gw-1", p.url("gw-1"))
-	stop := g.sayLines(5) // 1000 a second
+	stop := g.sayLines(1) // 200 a second, which a busy machine takes with the race detector, too
 	for range 3 {
 		p.cut()
 		g.awaitLeaf(t, "the hub is behind", func(l ipc.LeafStatus) bool { return !l.Connected && l.Behind > enoughBehind })
 		p.restore()
 		back := time.Now()
-		g.awaitLeaf(t, "the hub catches up", func(l ipc.LeafStatus) bool { return l.Connected && l.Behind < 200 })
+		g.awaitLeaf(t, "the hub catches up", func(l ipc.LeafStatus) bool { return l.Connected && l.Behind < 50 })
 		t.Logf("the hub has caught up %s after the link was back", time.Since(back).Round(10*time.Millisecond))
 	}
 	h.awaitLines(t, "gw-1", stop())
@@ -43,7 +43,7 @@ func TestFleetBlackHole(t *testing.T) {
 	for _, traffic := range []bool{false, true} {
 		stop := func() int { return said }
 		if traffic {
-			stop = g.sayLines(5)
+			stop = g.sayLines(1)
 		}
 		p.swallow()
 		gone := time.Now()
@@ -64,12 +64,12 @@ func TestFleetBlackHole(t *testing.T) {
 func TestFleetHubNodeKilled(t *testing.T) {
 	h := startHub(t, 3, "gw-1")
 	g := startInFleet(t, "gw-1", h.urls("gw-1"))
-	stop := g.sayLines(5)
+	stop := g.sayLines(1)
 	grows := func(what string) {
 		t.Helper()
 		begun := time.Now()
 		before := h.count(t, "fleet.gw-1.gps.rx")
-		waitUntil(t, what, func() bool { return h.count(t, "fleet.gw-1.gps.rx") > before+500 })
+		waitUntil(t, what, func() bool { return h.count(t, "fleet.gw-1.gps.rx") > before+100 })
 		t.Logf("%s after %s", what, time.Since(begun).Round(10*time.Millisecond))
 	}
 	grows("traffic passes")
@@ -154,10 +154,10 @@ func TestFleetSupervisorKilled(t *testing.T) {
 	g.writeFleet(t, "gw-1", h.urls("gw-1"))
 	g.run(t)
 	g.awaitLink(t)
-	stop := g.sayLines(5)
+	stop := g.sayLines(1)
 	for round := range 6 {
 		before := h.count(t, "fleet.gw-1.gps.rx")
-		waitUntil(t, "traffic passes", func() bool { return h.count(t, "fleet.gw-1.gps.rx") > before+200 })
+		waitUntil(t, "traffic passes", func() bool { return h.count(t, "fleet.gw-1.gps.rx") > before+50 })
 		switch round % 3 {
 		case 0, 1:
 			if err := g.process.Signal([]syscall.Signal{syscall.SIGKILL, syscall.SIGTERM}[round%3]); err != nil {

@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
 )
@@ -26,8 +29,8 @@ func startInFleet(t *testing.T, name, urls string, more ...string) *gateway {
 // writeFleet writes the config of a gateway with a hub.
 func (g *gateway) writeFleet(t *testing.T, name, urls string, more ...string) {
 	t.Helper()
-	g.write(t, fmt.Sprintf("name: %s\nbroker: {listen: 127.0.0.1:0, leaf: {urls: %s}}\nports: {gps: {device: %s, queue: {max_messages: 100}}}\n%s",
-		name, urls, g.device.Path(), strings.Join(more, "\n")))
+	g.write(t, fmt.Sprintf("name: %s\nbroker: {listen: 127.0.0.1:0, leaf: {urls: %s}}\nports: {gps: {device: %s}, away: {device: %s, queue: {max_messages: 100}}}\n%s",
+		name, urls, g.device.Path(), filepath.Join(g.dir, "away"), strings.Join(more, "\n")))
 }
 
 // awaitLink waits until the gateway is connected with its hub, which has all.
@@ -131,13 +134,9 @@ func TestFleet(t *testing.T) {
 	}
 
 	// A queue that is full says so on the hub, too.
-	if err := g.device.Close(); err != nil {
-		t.Fatal(err)
-	}
-	g.await(t, "the port is missing", func(p portNumbers) bool { return p.State == ipc.Missing })
 	var refused string
 	waitUntil(t, "the queue is full", func() bool {
-		m, err := h.admin.Request("fleet.gw-1.gps.tx", []byte("more"), patience)
+		m, err := h.admin.Request("fleet.gw-1.away.tx", []byte("more"), patience)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -148,7 +147,7 @@ func TestFleet(t *testing.T) {
 		t.Errorf("a full queue answers %s", refused)
 	}
 	waitUntil(t, "the hub has the port's state", func() bool {
-		all := h.stored(t, "fleet.gw-1.gps.state")
+		all := h.stored(t, "fleet.gw-1.away.state")
 		return len(all) > 0 && strings.Contains(string(all[len(all)-1].Data()), `"missing"`)
 	})
 }
@@ -205,4 +204,67 @@ func TestFleetWithoutHistory(t *testing.T) {
 		m, err := live.NextMsg(100 * time.Millisecond)
 		return err == nil && string(m.Data) == "hello"
 	})
+}
+
+// A gateway that the hub does not let in says so in its status, and in its log once.
+func TestFleetRefused(t *testing.T) {
+	h := startHub(t, 1, "gw-1")
+	g := newOpenGateway(t)
+	g.writeFleet(t, "gw-1", strings.Replace(h.urls("gw-1"), "secret", "wrong", 1))
+	g.run(t)
+	g.awaitLeaf(t, "status tells", func(l ipc.LeafStatus) bool {
+		return !l.Connected && strings.Contains(l.Error, "Authorization Violation")
+	})
+	if _, err := g.device.Write([]byte("line 0\n")); err != nil {
+		t.Fatal(err)
+	}
+	g.awaitLines(t, 1)
+	refused := func() int { return strings.Count(h.nodes[0].log.String(), "authentication error") }
+	waitUntil(t, "it has tried several times", func() bool { return refused() >= 3 })
+	if n := strings.Count(g.errors.String(), "Authorization Violation"); n != 1 {
+		t.Errorf("the log tells %d times:\n%s", n, g.errors)
+	}
+}
+
+// A hub with TLS is believed by its certificate, and believes the gateway by its key.
+func TestFleetTLS(t *testing.T) {
+	g := newOpenGateway(t)
+	a := newAuthority(t, g.dir)
+	a.issue(t, "hub")
+	pair, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := pair.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, err := pair.Seed()
+	if err == nil {
+		err = os.WriteFile(filepath.Join(g.dir, "gw.nkey"), seed, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHub(t, 1)
+	path := filepath.Join(h.nodes[0].dir, "hub.conf")
+	config, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(string(config), "isolate_leafnode_interest: true", fmt.Sprintf("isolate_leafnode_interest: true, tls {cert_file: %q, key_file: %q}", g.dir+"/hub.pem", g.dir+"/hub.key"), 1)
+	text = strings.Replace(text, "users: [", fmt.Sprintf("users: [{nkey: %s}, ", public), 1)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.nodes[0].kill()
+	h.nodes[0].start(t)
+	h.createStream(t)
+	g.write(t, fmt.Sprintf("name: gw-1\nbroker: {listen: 127.0.0.1:0, leaf: {urls: [\"tls://%s\"], credentials: gw.nkey, ca: ca.pem}}\nports: {gps: {device: %s}}\n", h.nodes[0].leaf, g.device.Path()))
+	g.run(t)
+	g.awaitLink(t)
+	if _, err := g.device.Write([]byte("line 0\n")); err != nil {
+		t.Fatal(err)
+	}
+	h.awaitLines(t, "gw-1", 1)
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // serverLog passes what the server says on to the supervisor's log. A fatal message does not end the process: it is kept
@@ -13,6 +14,7 @@ import (
 type serverLog struct {
 	log      *slog.Logger
 	laggards *laggards
+	leaf     leafLog
 	quiet    atomic.Bool // the store is being mended, of which its watcher tells
 
 	mu    sync.Mutex // guards fatal
@@ -43,7 +45,7 @@ func (l *serverLog) Noticef(format string, v ...any) {
 // Warnf implements server.Logger.
 func (l *serverLog) Warnf(format string, v ...any) {
 	text := fmt.Sprintf(format, v...)
-	if l.quiet.Load() || isFull(text) || isRecovery(text) {
+	if l.quiet.Load() || isFull(text) || isRecovery(text) || l.leaf.repeats(text, time.Now()) {
 		l.log.Debug(text)
 		return
 	}
@@ -64,7 +66,7 @@ func (l *serverLog) Fatalf(format string, v ...any) {
 // one line with what helps.
 func (l *serverLog) Errorf(format string, v ...any) {
 	text := fmt.Sprintf(format, v...)
-	if l.quiet.Load() || strings.Contains(text, "rite error: ") || strings.Contains(text, "failed to store a msg") || isFull(text) {
+	if l.quiet.Load() || strings.Contains(text, "rite error: ") || strings.Contains(text, "failed to store a msg") || isFull(text) || l.leaf.repeats(text, time.Now()) {
 		l.log.Debug(text)
 		return
 	}

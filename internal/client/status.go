@@ -102,7 +102,7 @@ func WriteStatus(out io.Writer, s ipc.Status) error {
 	}
 	fmt.Fprintf(out, "%s  %s  up %s  %s  store %s%s  (serialvisor %s, pid %d)\n", s.Name, ready, duration(s.UptimeSeconds), s.Broker.URL, s.Broker.Store, hub(s.Leaf), s.Version, s.PID)
 	if s.Leaf != nil && s.Leaf.Error != "" {
-		fmt.Fprintf(out, "the hub does not get what happens: %s\n", s.Leaf.Error)
+		fmt.Fprintf(out, "the hub does not get what happens, which is kept in the history: %s\n", s.Leaf.Error)
 	}
 	if s.Broker.StoreError != "" {
 		fmt.Fprintf(out, "history and queues do not store; live traffic goes on: %s\n", s.Broker.StoreError)

@@ -38,6 +38,7 @@ func (u *Uplink) follow(ctx context.Context, link broker.Link) error {
 	if u.Broker.HistoryStream() == "" {
 		return u.tellLive(ctx, link)
 	}
+	u.renew.Store(false)
 	place, err := u.Broker.HistoryPlace(ctx)
 	if err != nil {
 		return err
@@ -124,7 +125,7 @@ func (s *session) read(ctx context.Context) (messages <-chan jetstream.Msg, fail
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("the history: %w", err)
 	}
-	all, err := consumer.Messages(jetstream.PullMaxMessages(windowMessages / 4))
+	all, err := consumer.Messages(jetstream.PullMaxMessages(windowMessages))
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("the history: %w", err)
 	}
@@ -266,6 +267,9 @@ func (s *session) lookAfter(now time.Time) error {
 	}
 	if s.pulse.over(now) {
 		return errSilent
+	}
+	if s.renew.Load() {
+		return errRenew
 	}
 	if s.pulse.due(now) {
 		s.probe()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -42,6 +43,7 @@ type Uplink struct {
 	window  window
 	recent  flight // the last that the hub has for certain, as was known to this uplink; none: its seq is 0
 	of      string // the history's incarnation that recent and window are of
+	renew   atomic.Bool
 	warned  string // what was said last of what goes wrong
 
 	mu     sync.Mutex // guards all below
@@ -60,6 +62,9 @@ func (u *Uplink) Status(newest, held uint64) ipc.LeafStatus {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	s := u.status
+	if !s.Connected {
+		s.Error = u.Broker.LinkProblem()
+	}
 	switch {
 	case !u.known:
 		s.Behind = held // as much as the hub can lack
@@ -69,10 +74,14 @@ func (u *Uplink) Status(newest, held uint64) ipc.LeafStatus {
 	return s
 }
 
-// errLost ends a session whose link is gone, and errSilent one whose hub does not answer any more.
+// Renew has the uplink look at the history anew, which may be another one: its files were deleted, or its store started again.
+func (u *Uplink) Renew() { u.renew.Store(true) }
+
+// errLost ends a session whose link is gone, errSilent one whose hub does not answer any more, and errRenew one by Renew.
 var (
 	errLost   = errors.New("the link is lost")
 	errSilent = errors.New("the hub does not answer")
+	errRenew  = errors.New("the history may be another one")
 )
 
 // Run tells the hub until ctx ends, and for a moment longer if there is a last word.
@@ -103,6 +112,9 @@ func (u *Uplink) Run(ctx context.Context) error {
 		if !u.Broker.LinkUp(link) {
 			u.disconnected(link)
 			retry = firstRetry
+			continue
+		}
+		if errors.Is(err, errRenew) {
 			continue
 		}
 		u.complain(err)

@@ -334,6 +334,9 @@ func (s *Supervisor) storeMended(lost map[string]broker.Loss) {
 	if err := s.folder.restore(); err != nil {
 		s.log.Error("the state folder was deleted: programs that are started now find no credentials in it", "error", err, "remedy", "restart the supervisor")
 	}
+	if s.uplink != nil {
+		s.uplink.Renew()
+	}
 	for _, p := range s.gateway().ports {
 		if l, any := lost[p.config.Name]; any {
 			s.log.Warn("frames that were stored are lost with the history", "port", p.config.Name, "received", l.Received, "sent", l.Sent)
