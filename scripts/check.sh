@@ -47,6 +47,7 @@ declare -A may=(
   [worker]="internal/ipc"
   [examples/alarm]="worker"
   [scripts/bench]="internal/ipc internal/simulator"
+  [scripts/fleet]="internal/ipc internal/simulator"
   [scripts/chaos]="internal/ipc internal/servicemanager internal/simulator"
   [scripts/hwtest/order]=""
   [scripts/hwtest/host]="scripts/hwtest/order"

@@ -1,0 +1,299 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// trial is one run, with what was measured.
+type trial struct {
+	ctx context.Context
+	net *network
+	hub *hub
+	all []*gateway
+
+	lost, doubled            int
+	noticeCut, noticeSwallow time.Duration // until the gateway knows
+	fullCut, fullSwallow     time.Duration // from the return until the hub has all
+	behindCut                uint64        // at the return
+	back                     time.Duration // until traffic is back without a server
+	hubCPU, gatewayCPU       float64       // cores
+	hubPSS, gatewayPSS       float64       // MiB of a server, of a gateway with its workers
+	perSecond                float64       // messages that the hub stores
+	total                    int           // lines
+	idleBytes                float64       // an hour, of a gateway whose devices say nothing, both ways
+	up, down                 float64       // bytes of a link for each line, the lines' own included
+}
+
+// measure has everything happen.
+func (t *trial) measure() error {
+	if err := t.measureIdle(); err != nil {
+		return err
+	}
+	for _, g := range t.all {
+		g.say(time.Duration(float64(time.Second) / *rate))
+	}
+	if err := t.measureLoad(); err != nil {
+		return err
+	}
+	if err := t.measureLinks(); err != nil {
+		return err
+	}
+	if err := t.measureKill(); err != nil {
+		return err
+	}
+	for _, g := range t.all {
+		g.hush()
+	}
+	for _, g := range t.all {
+		if err := g.await(t.ctx, func(l leaf) bool { return l.Connected && l.Behind == 0 }); err != nil {
+			return fmt.Errorf("%s does not catch up: %w", g.name, err)
+		}
+	}
+	return t.account()
+}
+
+// measureIdle measures what passes over the links when nothing happens.
+func (t *trial) measureIdle() error {
+	before, begun := 0.0, time.Now()
+	for i := range t.all {
+		up, down := t.net.bytes(i)
+		before += up + down
+	}
+	if err := pause(t.ctx, *steady); err != nil {
+		return err
+	}
+	after := 0.0
+	for i := range t.all {
+		up, down := t.net.bytes(i)
+		after += up + down
+	}
+	t.idleBytes = (after - before) / float64(len(t.all)) / time.Since(begun).Hours()
+	return nil
+}
+
+// measureLoad measures what all takes while nothing fails.
+func (t *trial) measureLoad() error {
+	var gatewayPIDs, hubPIDs []int
+	for _, g := range t.all {
+		s, err := g.status(t.ctx)
+		if err != nil {
+			return err
+		}
+		gatewayPIDs = append(gatewayPIDs, s.PID)
+		for _, w := range s.Workers {
+			gatewayPIDs = append(gatewayPIDs, w.PID)
+		}
+	}
+	for _, cmd := range t.hub.cmds {
+		hubPIDs = append(hubPIDs, cmd.Process.Pid)
+	}
+	before, err := t.hub.stored(t.ctx)
+	if err != nil {
+		return err
+	}
+	up, down := t.net.bytes(0)
+	gatewaysRan, hubRan, begun := cpu(gatewayPIDs), cpu(hubPIDs), time.Now()
+	if err := pause(t.ctx, *steady); err != nil {
+		return err
+	}
+	seconds := time.Since(begun).Seconds()
+	upNow, downNow := t.net.bytes(0)
+	said := seconds * *rate * float64(*ports)
+	t.up, t.down = (upNow-up)/said, (downNow-down)/said
+	after, err := t.hub.stored(t.ctx)
+	if err != nil {
+		return err
+	}
+	t.perSecond = float64(after-before) / seconds
+	t.gatewayCPU, t.hubCPU = (cpu(gatewayPIDs)-gatewaysRan)/seconds, (cpu(hubPIDs)-hubRan)/seconds
+	t.gatewayPSS, t.hubPSS = pss(gatewayPIDs)/float64(len(t.all)), pss(hubPIDs)/servers
+	return nil
+}
+
+// measureLinks pulls the cable of one gateway, and has the packets of another vanish.
+func (t *trial) measureLinks() error {
+	cut, swallowed := t.all[0], t.all[1%len(t.all)]
+	gone := time.Now()
+	if err := t.net.cut(0, true); err != nil {
+		return err
+	}
+	if err := t.net.swallow(1%len(t.all), true); err != nil {
+		return err
+	}
+	noticed := func(g *gateway, to *time.Duration) func() error {
+		return func() error {
+			err := g.await(t.ctx, func(l leaf) bool { return !l.Connected })
+			*to = time.Since(gone)
+			return err
+		}
+	}
+	if err := both(noticed(cut, &t.noticeCut), noticed(swallowed, &t.noticeSwallow)); err != nil {
+		return fmt.Errorf("a dead link is not noticed: %w", err)
+	}
+	if err := pause(t.ctx, *cutFor-time.Since(gone)); err != nil {
+		return err
+	}
+	if s, err := cut.status(t.ctx); err == nil {
+		t.behindCut = s.Leaf.Behind
+	}
+	back := time.Now()
+	if err := t.net.cut(0, false); err != nil {
+		return err
+	}
+	if err := t.net.swallow(1%len(t.all), false); err != nil {
+		return err
+	}
+	full := func(g *gateway, to *time.Duration) func() error {
+		return func() error {
+			// While lines come some are always under way.
+			err := g.await(t.ctx, func(l leaf) bool { return l.Connected && l.Behind <= uint64(*ports) })
+			*to = time.Since(back)
+			return err
+		}
+	}
+	if err := both(full(cut, &t.fullCut), full(swallowed, &t.fullSwallow)); err != nil {
+		return fmt.Errorf("a gateway does not catch up: %w", err)
+	}
+	return nil
+}
+
+// measureKill kills the server that leads the stream.
+func (t *trial) measureKill() error {
+	i, err := t.hub.leader(t.ctx)
+	if err != nil {
+		return err
+	}
+	before, err := t.hub.stored(t.ctx)
+	if err != nil {
+		return err
+	}
+	t.hub.kill(i)
+	begun := time.Now()
+	err = until(t.ctx, 3*time.Minute, func() bool {
+		now, err := t.hub.stored(t.ctx)
+		return err == nil && now > before+uint64(2*len(t.all)**ports) // more than was under way
+	})
+	if err != nil {
+		return fmt.Errorf("the hub stores nothing without its leader: %w", err)
+	}
+	for _, g := range t.all {
+		if err := g.await(t.ctx, func(l leaf) bool { return l.Connected && l.Behind <= uint64(*ports) }); err != nil {
+			return fmt.Errorf("traffic of %s does not come back: %w", g.name, err)
+		}
+	}
+	t.back = time.Since(begun)
+	return t.hub.start(i)
+}
+
+// account compares what the devices have said with what the hub has.
+func (t *trial) account() error {
+	stored, err := t.hub.lines(t.ctx)
+	if err != nil {
+		return err
+	}
+	for _, g := range t.all {
+		for i, said := range g.said {
+			t.total += said
+			seen := map[string]int{}
+			for _, line := range stored[fmt.Sprintf("fleet.%s.p%d.rx", g.name, i)] {
+				if seen[line]++; seen[line] > 1 {
+					t.doubled++
+				}
+			}
+			for n := range said {
+				if seen[fmt.Sprintf("line %d", n)] == 0 {
+					t.lost++
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// print prints the table, and says whether all holds.
+func (t *trial) print() (good bool) {
+	good = true
+	fmt.Printf("%d gateways with %d ports each, %g lines a second and port, %d lines in all; a hub of %d servers, three replicas.\n\n", len(t.all), *ports, *rate, t.total, servers)
+	fmt.Println("| | limit | measured | |\n|---|---|---|---|")
+	row := func(what string, limit, measured float64, unit string) {
+		verdict := "holds"
+		if measured > limit {
+			verdict, good = "FAILS", false
+		}
+		fmt.Printf("| %s | %g%s | %.4g%s | %s |\n", what, limit, unit, measured, unit, verdict)
+	}
+	note := func(what string, measured float64, unit string) {
+		fmt.Printf("| %s | – | %.4g%s | |\n", what, measured, unit)
+	}
+	row("lines lost", 0, float64(t.lost), "")
+	row("lines stored twice", 0, float64(t.doubled), "")
+	row("black hole: until the gateway notices", 15, t.noticeSwallow.Seconds(), " s")
+	row("cable pulled: until the gateway notices", 15, t.noticeCut.Seconds(), " s")
+	note(fmt.Sprintf("cable pulled for %s: messages behind at its return", *cutFor), float64(t.behindCut), "")
+	row("until the hub has all after the return, cable", 30, t.fullCut.Seconds(), " s")
+	row("the same, black hole", 30, t.fullSwallow.Seconds(), " s")
+	row("the stream's leader killed: until the traffic of all gateways is back", 30, t.back.Seconds(), " s")
+	note("messages that the hub stores", t.perSecond, "/s")
+	note("bytes to the hub for each line of some 10 bytes, TCP/IP included", t.up, " B")
+	note("bytes from the hub for each line", t.down, " B")
+	note("bytes both ways of a gateway whose devices say nothing", t.idleBytes/1e3, " kB/h")
+	note("CPU of all gateways with their workers", t.gatewayCPU, " cores")
+	note("CPU of the hub's servers together", t.hubCPU, " cores")
+	note("PSS of a gateway with its workers", t.gatewayPSS, " MiB")
+	note("PSS of a server of the hub", t.hubPSS, " MiB")
+	return good
+}
+
+// both does two things at once.
+func both(a, b func() error) error {
+	failed := make(chan error, 1)
+	go func() { failed <- a() }() // waited for below
+	err := b()
+	if other := <-failed; other != nil {
+		return other
+	}
+	return err
+}
+
+func pause(ctx context.Context, length time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(length):
+		return nil
+	}
+}
+
+// cpu is what processes have run, in seconds; fields 14 and 15 of proc_pid_stat(5).
+func cpu(pids []int) (seconds float64) {
+	for _, pid := range pids {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+		if len(fields) < 13 {
+			continue
+		}
+		user, _ := strconv.ParseFloat(fields[11], 64)
+		system, _ := strconv.ParseFloat(fields[12], 64)
+		seconds += (user + system) / 100
+	}
+	return seconds
+}
+
+// pss is what processes have in memory, in MiB; see proc_pid_smaps(5).
+func pss(pids []int) (mib float64) {
+	for _, pid := range pids {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+		for line := range strings.Lines(string(text)) {
+			if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
+				kB, _ := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 64)
+				mib += kB / 1024
+			}
+		}
+	}
+	return mib
+}
