@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -272,4 +274,36 @@ func (g *gateway) userOnHub(t *testing.T, h *hub, name string) *nats.Conn {
 	}
 	t.Cleanup(nc.Close)
 	return nc
+}
+
+// The gateway's history is deleted under traffic and begins anew: the hub has what was kept of the first, and all of the second.
+func TestFleetHistoryDeleted(t *testing.T) {
+	h := startHub(t, 1, "gw-1")
+	g := startInFleet(t, "gw-1", h.urls("gw-1"))
+	stop := g.sayLines(1)
+	waitUntil(t, "traffic passes", func() bool { return h.count(t, "fleet.gw-1.gps.rx") > 100 })
+	waitUntil(t, "it is deleted, between what is being stored", func() bool { return os.RemoveAll(filepath.Join(g.dir, "state/store/jetstream")) == nil })
+	waitUntil(t, "the store begins anew", func() bool { return strings.Contains(g.errors.String(), "history and queues store again") })
+	before := h.count(t, "fleet.gw-1.gps.rx")
+	waitUntil(t, "traffic passes", func() bool { return h.count(t, "fleet.gw-1.gps.rx") > before+100 })
+	count := stop()
+	waitUntil(t, "the history has the last line", func() bool {
+		all := g.stored(t, "serial.gps.rx")
+		return len(all) > 0 && all[len(all)-1] == fmt.Sprintf("line %d", count-1)
+	})
+	g.awaitLink(t)
+	hub, times := map[string]int{}, 0
+	for _, m := range h.stored(t, "fleet.gw-1.gps.rx") {
+		if hub[string(m.Data())]++; hub[string(m.Data())] > 1 {
+			times++
+		}
+	}
+	if times > 0 {
+		t.Errorf("%d lines are stored twice on the hub", times)
+	}
+	for _, line := range g.stored(t, "serial.gps.rx") {
+		if hub[line] == 0 {
+			t.Fatalf("%q is in the history, and not on the hub", line)
+		}
+	}
 }

@@ -179,7 +179,7 @@ func TestFleetWithoutStream(t *testing.T) {
 	h.createStream(t)
 	h.awaitLines(t, "gw-1", 1)
 	g.awaitLeaf(t, "all is well", func(l ipc.LeafStatus) bool { return l.Behind == 0 && l.Error == "" })
-	if n := strings.Count(g.errors.String(), "level=WARN"); n != 1 {
+	if n := strings.Count(g.errors.String(), "the hub does not get what happens"); n != 1 {
 		t.Errorf("there are %d warnings:\n%s", n, g.errors)
 	}
 }

@@ -79,7 +79,7 @@ func (u *Uplink) askAboutRecent(ctx context.Context) (seq uint64, err error) {
 
 // newest is up to where the last messages on some subjects say that the hub has all; 0: they say nothing.
 func (u *Uplink) newest(ctx context.Context, subjects []string) (newest uint64, err error) {
-	u.pulse.asked = time.Now()
+	u.pulse.ask(time.Now())
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	var mu sync.Mutex // guards newest and the pulse

@@ -67,7 +67,7 @@ func (u *Uplink) Status(newest, held uint64) ipc.LeafStatus {
 	}
 	switch {
 	case !u.known:
-		s.Behind = held // as much as the hub can lack
+		s.Behind = max(held, 1) // as much as the hub can lack
 	case newest > u.stored:
 		s.Behind = newest - u.stored
 	}
@@ -174,14 +174,14 @@ func (u *Uplink) connected(link broker.Link) {
 	if u.pulse.link == link {
 		return
 	}
-	u.pulse = pulse{link: link}
+	u.pulse = u.pulse.next(link, time.Now())
 	u.warned = ""
 	u.Log.Info("the link to the hub is up", "hub", link.URL)
 	u.change(func(s *ipc.LeafStatus) { s.Connected, s.URL, s.Error = true, link.URL, "" })
 }
 
 func (u *Uplink) disconnected(link broker.Link) {
-	u.pulse = pulse{}
+	u.pulse.link = broker.Link{}
 	u.Log.Warn("the link to the hub is down; what happens meanwhile is kept in the history", "hub", link.URL)
 	u.change(func(s *ipc.LeafStatus) { s.Connected, s.URL, s.Error = false, "", "" })
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/serialvisor/serialvisor/internal/broker"
 	"github.com/serialvisor/serialvisor/internal/ipc"
 )
 
@@ -114,6 +115,9 @@ func TestPulse(t *testing.T) {
 	if p.due(now) || p.over(now.Add(time.Hour)) {
 		t.Error("a hub that has never answered is given up")
 	}
+	if n := p.next(broker.Link{ID: 2}, now); n.over(now.Add(time.Hour)) || n.due(now.Add(time.Hour)) {
+		t.Error("it is given up over another link")
+	}
 	p.beat(now)
 	if p.due(now.Add(quiet / 2)) {
 		t.Error("it is asked at once")
@@ -127,5 +131,10 @@ func TestPulse(t *testing.T) {
 	}
 	if p.beat(late.Add(quiet / 2)); p.over(late.Add(dead)) {
 		t.Error("its answer is of no use")
+	}
+	second := p.next(broker.Link{ID: 3}, late)
+	third := second.next(broker.Link{ID: 4}, late)
+	if second.limit != dead || third.limit != 4*dead || second.heard != late {
+		t.Errorf("over the next links it may be silent for %s and %s", second.limit, third.limit)
 	}
 }
