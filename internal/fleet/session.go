@@ -73,7 +73,7 @@ func (u *Uplink) follow(ctx context.Context, link broker.Link) error {
 // run sends what comes from the history.
 func (s *session) run(ctx context.Context) error {
 	reading, stop := context.WithCancel(context.WithoutCancel(ctx))
-	messages, failed, end, err := s.read(reading)
+	messages, failed, end, err := s.read(ctx, reading)
 	if err != nil {
 		stop()
 		return err
@@ -93,9 +93,7 @@ func (s *session) run(ctx context.Context) error {
 		select {
 		case <-ending:
 			ending, late = nil, time.After(lastWords)
-			if place, err := s.Broker.HistoryPlace(reading); err == nil {
-				last = max(place.Last, 1)
-			}
+			last = s.newestHere(reading)
 		case <-late:
 			return nil
 		case err := <-failed:
@@ -113,8 +111,19 @@ func (s *session) run(ctx context.Context) error {
 	}
 }
 
-// read reads the history from where the hub stands, until ctx ends; then end must be called.
-func (s *session) read(ctx context.Context) (messages <-chan jetstream.Msg, failed <-chan error, end func(), err error) {
+// newestHere is the last sequence of the history, at least 1; 0 if it does not say at once.
+func (s *session) newestHere(ctx context.Context) uint64 {
+	ctx, cancel := context.WithTimeout(ctx, lastWords)
+	defer cancel()
+	place, err := s.Broker.HistoryPlace(ctx)
+	if err != nil {
+		return 0
+	}
+	return max(place.Last, 1)
+}
+
+// read reads the history from where the hub stands, until reading ends; then end must be called.
+func (s *session) read(ctx, reading context.Context) (messages <-chan jetstream.Msg, failed <-chan error, end func(), err error) {
 	js, err := jetstream.New(s.Broker.Traffic())
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("the history: %w", err)
@@ -133,14 +142,14 @@ func (s *session) read(ctx context.Context) (messages <-chan jetstream.Msg, fail
 	go func() { // end waits for it
 		defer close(over)
 		for {
-			m, err := all.Next(jetstream.NextContext(ctx))
+			m, err := all.Next(jetstream.NextContext(reading))
 			if err != nil {
 				problem <- fmt.Errorf("the history: %w", err)
 				return
 			}
 			select {
 			case out <- m:
-			case <-ctx.Done():
+			case <-reading.Done():
 				return
 			}
 		}
