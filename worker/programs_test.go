@@ -128,3 +128,29 @@ func TestDocumentedConfig(t *testing.T) {
 		}
 	}
 }
+
+// Guards that the example of a line for the shell did nothing with Debian's awk, which reads ahead.
+func TestDocumentedFilter(t *testing.T) {
+	text, err := os.ReadFile("../docs/workers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)```yaml\n(workers:\n  beep:.*?)```").FindSubmatch(text)
+	if block == nil {
+		t.Fatal("there is none")
+	}
+	filters := []string{string(block[1])}
+	mawk := regexp.MustCompile("`(mawk -W [^`]*)`").FindSubmatch(text)
+	if _, err := exec.LookPath("mawk"); err != nil || mawk == nil {
+		t.Log("NOT TESTED with mawk: apt-get install mawk")
+	} else {
+		filters = append(filters, fmt.Sprintf("workers: {beep: {command: %q, ports: [panel], stdio: true}}\n", mawk[1]))
+	}
+	for _, filter := range filters {
+		panel := plug(t, nil)
+		g := start(t, fmt.Sprintf("ports: {panel: {device: %s}}\n%s", panel.Path(), filter))
+		g.awaitWorker(t, "beep", ipc.WorkerRunning)
+		panel.say(t, "calm\nALARM 7\n")
+		panel.hears(t, "BEEP\n")
+	}
+}

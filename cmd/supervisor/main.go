@@ -91,6 +91,9 @@ func root() *cobra.Command {
 		if before, _, wrong := strings.Cut(err.Error(), ": time: "); wrong {
 			return usagef("%s: write a number and a unit, such as 50ms, 2s, 10m or 24h", before)
 		}
+		if before, _, wrong := strings.Cut(err.Error(), ": strconv."); wrong {
+			return usagef("%s: write a whole number, such as 5", before)
+		}
 		return usageError{err}
 	})
 	p := &places{}

@@ -31,8 +31,17 @@ func (p *places) load() (*config.Config, error) {
 	return c, err
 }
 
-// stateDirOf is the state folder: --state-dir, else the config's, else the system's. c may be nil.
+// stateDirOf is the path of the state folder, from the root on, as it is shown to who may be elsewhere: --state-dir, else the config's,
+// else the system's. c may be nil.
 func (p *places) stateDirOf(c *config.Config) string {
+	dir := p.stateDirIn(c)
+	if whole, err := filepath.Abs(dir); err == nil { // else the current folder was deleted
+		return whole
+	}
+	return dir
+}
+
+func (p *places) stateDirIn(c *config.Config) string {
 	switch {
 	case p.stateDir != "":
 		return p.stateDir
@@ -52,9 +61,16 @@ func (p *places) stateDirOf(c *config.Config) string {
 // running is where client verbs find the supervisor. A config is of interest only for its state_dir: a broken one does
 // not stop anybody from talking to a supervisor that runs.
 func (p *places) running() client.Place {
+	place := client.Place{Environ: p.stateDir == "" && p.config == ""}
 	var c *config.Config
 	if p.stateDir == "" {
-		c, _ = p.load()
+		var problems config.Problems
+		if c, place.Trouble = p.load(); errors.As(place.Trouble, &problems) {
+			c = &config.Config{StateDir: config.StateDirIn(problems[0].File)}
+		} else if p.config == "" {
+			place.Trouble = nil // there is none, and needs not be
+		}
 	}
-	return client.Place{StateDir: p.stateDirOf(c), Environ: p.stateDir == "" && p.config == ""}
+	place.StateDir = p.stateDirOf(c)
+	return place
 }

@@ -28,6 +28,9 @@ func requestCommand(p *places) *cobra.Command {
 			if o.Timeout < 0 || o.Gap < 0 || o.Settle < 0 || o.Frames < 0 {
 				return usagef("--timeout, --gap, --settle and --frames cannot be negative")
 			}
+			if o.Timeout == 0 {
+				return usagef("--timeout 0s: it takes a duration above 0, such as 500ms; --frames 0 waits for no answer")
+			}
 			none := c.Flags().Changed("frames") && o.Frames == 0
 			if none {
 				o.Frames = -1

@@ -24,6 +24,8 @@ type Place struct {
 	StateDir string
 	// Environ prefers the variables NATS_URL, NATS_USER and NATS_PASSWORD, where set, to the state folder.
 	Environ bool
+	// Trouble is what is wrong with the config that would have named the state folder; nil: nothing is.
+	Trouble error
 }
 
 // Credentials finds the credentials of a role. Errors say what the user can do.
@@ -38,6 +40,8 @@ func (p Place) Credentials(role ipc.Role) (ipc.Credentials, error) {
 	path := filepath.Join(p.StateDir, role.EnvFile())
 	f, err := os.Open(path)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && p.Trouble != nil:
+		return ipc.Credentials{}, p.Trouble
 	case errors.Is(err, fs.ErrNotExist):
 		return ipc.Credentials{}, fmt.Errorf("no supervisor is running on the state folder %s; start one with `supervisor run`, or name its folder with --state-dir", p.StateDir)
 	case errors.Is(err, fs.ErrPermission):

@@ -52,6 +52,9 @@ type User struct {
 	Ports    []string // that it may have to do with; none: all
 }
 
+// usualAddress are examples of addresses, by what listens there.
+var usualAddress = map[string]string{"": "127.0.0.1:4222", "websocket": "127.0.0.1:8080", "mqtt": "127.0.0.1:1883"}
+
 // broker takes where the broker listens, and returns where its users and the hub are named. Other machines are kept out without TLS, unless
 // that is said twice.
 func (c *collector) broker(key string, n ast.Node, conf *Config) (users, leaf ast.Node) {
@@ -59,9 +62,10 @@ func (c *collector) broker(key string, n ast.Node, conf *Config) (users, leaf as
 	insecure := false
 	at := map[string]ast.Node{}
 	listen := func(name string, to *string) field {
+		usual := usualAddress[name]
 		return field{"listen", func(key string, n ast.Node) {
 			at[name] = n
-			c.address(to)(key, n)
+			c.address(to, usual)(key, n)
 		}}
 	}
 	section := func(name string, to *string, more ...field) field {
@@ -197,7 +201,7 @@ func (c *collector) user(key string, n ast.Node, conf *Config) User {
 	}
 	for i, name := range u.Ports {
 		if conf.Port(name) == nil {
-			c.fail(ports[i], key+".ports", "there is no port %s", name)
+			c.fail(ports[i], key+".ports", "there is no port %q; there are %s", name, strings.Join(conf.portNames(), ", "))
 		}
 	}
 	if u.Role == ipc.RoleAdmin && len(u.Ports) > 0 {

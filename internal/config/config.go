@@ -89,6 +89,14 @@ func (c *Config) Port(name string) *Port {
 	return nil
 }
 
+// portNames are those of all ports.
+func (c *Config) portNames() (names []string) {
+	for _, p := range c.Ports {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
 // besideFile is a path as it is meant in the config: from the folder of its file on.
 func (c *Config) besideFile(path string) string {
 	if path == "" || filepath.IsAbs(path) {
@@ -154,6 +162,19 @@ func Load(path string) (*Config, error) {
 		return nil, err
 	}
 	return Parse(path, data)
+}
+
+// StateDirIn is the state_dir of a file in which something else may be wrong; empty: it is not to be found.
+func StateDirIn(path string) string {
+	data, err := readFile(path)
+	if err != nil {
+		return ""
+	}
+	c, conf := &collector{file: path}, defaults(path)
+	if root := c.parseYAML(data); root != nil {
+		c.config(root, conf)
+	}
+	return conf.StateDir
 }
 
 // readFile reads no more of a file than shows that it is too large.

@@ -1,10 +1,12 @@
 package config
 
 import (
+	"regexp"
 	"slices"
 	"strconv"
 
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 
 	"github.com/serialvisor/serialvisor/internal/frame"
 )
@@ -22,6 +24,11 @@ var framingKeys = map[string][]string{
 	"counts_itself": {frame.Length},
 	"extra":         {frame.Length},
 }
+
+// escapes is what has a meaning in double quotes alone, and is nobody's delimiter as it stands.
+var escapes = regexp.MustCompile(`^(\\[0abtnvfre]|\\x[0-9A-Fa-f]{2})+$`)
+
+func doubleQuoted(n ast.Node) bool { return plain(n).GetToken().Type == token.DoubleQuoteType }
 
 // framing takes a name or a mapping.
 func (c *collector) framing(key string, n ast.Node, to *frame.Spec) {
@@ -71,6 +78,11 @@ func (c *collector) framingMapping(key string, n ast.Node, to *frame.Spec, types
 		{"delimiter", func(key string, n ast.Node) {
 			if length := len(text(n)); !isScalar(n) || length < 1 || length > frame.MaxDelimiterBytes {
 				c.fail(n, key, "%s has %d bytes; a delimiter has 1 to %d, as in \"\\r\\n\" with double quotes", described(n), length, frame.MaxDelimiterBytes)
+				return
+			}
+			if escapes.MatchString(text(n)) && !doubleQuoted(n) {
+				c.fail(n, key, "%s are %d characters, as a backslash is one like any other there; write \"%s\" with double quotes, where it has a meaning",
+					described(n), len(text(n)), text(n))
 				return
 			}
 			to.Delimiter = []byte(text(n))

@@ -14,7 +14,7 @@ func (c *collector) metrics(key string, n ast.Node, m *Metrics) {
 	c.mapping(n, key,
 		field{"listen", func(key string, n ast.Node) {
 			at = n
-			c.address(&m.Listen)(key, n)
+			c.address(&m.Listen, "127.0.0.1:9464")(key, n)
 		}},
 		field{"insecure", c.toggle(&insecure)},
 	)

@@ -49,7 +49,7 @@ func (c *collector) parseYAML(data []byte) ast.Node {
 	// Keys that stand twice are found later, together with everything else.
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		c.problems = append(c.problems, syntaxProblem(c.file, err))
+		c.problems = append(c.problems, syntaxProblem(c.file, err, tokens))
 		return nil
 	}
 	if len(file.Docs) > 1 {
@@ -73,7 +73,7 @@ func firstInvalid(data []byte) int {
 	return len(data)
 }
 
-func syntaxProblem(file string, err error) Problem {
+func syntaxProblem(file string, err error, tokens token.Tokens) Problem {
 	p := Problem{File: file, Line: 1, Column: 1, Message: "not YAML: " + err.Error()}
 	var syntax interface {
 		GetToken() *token.Token
@@ -83,9 +83,32 @@ func syntaxProblem(file string, err error) Problem {
 		p.Message = "not YAML: " + syntax.GetMessage()
 		if t := syntax.GetToken(); t != nil && t.Position != nil {
 			p.Line, p.Column = max(t.Position.Line, 1), max(t.Position.Column, 1)
+			if open := unclosed(tokens, t.Position); open != nil {
+				p.Message += fmt.Sprintf("; is the %s in line %d, column %d closed?", open.Value, open.Position.Line, open.Position.Column)
+			}
 		}
 	}
 	return p
+}
+
+// unclosed is the bracket that is open at a place: where the parser finds that out can be many lines behind it.
+func unclosed(tokens token.Tokens, at *token.Position) *token.Token {
+	var open []*token.Token
+	for _, t := range tokens {
+		if t.Position == nil || t.Position.Offset >= at.Offset {
+			break
+		}
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			open = append(open, t)
+		case token.SequenceEndType, token.MappingEndType:
+			open = open[:max(0, len(open)-1)]
+		}
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	return open[len(open)-1]
 }
 
 var (
@@ -166,12 +189,13 @@ func (c *collector) log(key string, n ast.Node, l *Log) {
 	)
 }
 
-func (c *collector) address(to *string) func(string, ast.Node) {
+// address takes a host and port; usual is one for the message.
+func (c *collector) address(to *string, usual string) func(string, ast.Node) {
 	return func(key string, n ast.Node) {
 		host, port, err := net.SplitHostPort(text(n))
 		number, numberErr := strconv.ParseUint(port, 10, 16)
 		if !isScalar(n) || err != nil || numberErr != nil || number > 65535 || strings.ContainsAny(host, " /") {
-			c.fail(n, key, "%s is not an address; write host:port, such as 127.0.0.1:4222, with port 0 for a free one", described(n))
+			c.fail(n, key, "%s is not an address; write host:port, such as %s, with port 0 for a free one", described(n), usual)
 			return
 		}
 		*to = text(n)

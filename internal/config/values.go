@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -71,6 +72,10 @@ func (c *collector) number(least, most int64, take func(int64)) func(string, ast
 func (c *collector) duration(to *time.Duration) func(string, ast.Node) {
 	return func(key string, n ast.Node) {
 		v, err := parseDuration(text(n))
+		if errors.Is(err, errNegative) && isScalar(n) {
+			c.fail(n, key, "%s is negative; write a duration from 0 on, such as 50ms, 2s, 10m or 24h", described(n))
+			return
+		}
 		if !isScalar(n) || err != nil {
 			c.fail(n, key, "%s is not a duration; write a number and a unit, such as 50ms, 2s, 10m or 24h", described(n))
 			return
@@ -110,10 +115,12 @@ func formatDuration(v time.Duration) string {
 	return text
 }
 
+var errNegative = errors.New("negative")
+
 func parseDuration(s string) (time.Duration, error) {
 	v, err := time.ParseDuration(s)
 	if err == nil && v < 0 {
-		return 0, fmt.Errorf("negative")
+		return 0, errNegative
 	}
 	return v, err
 }

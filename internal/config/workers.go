@@ -168,7 +168,11 @@ func (c *collector) command(key string, n ast.Node) []string {
 		return []string{"/bin/sh", "-c", text(n)}
 	}
 	list, ok := plain(n).(*ast.SequenceNode)
-	if !ok || len(list.Values) == 0 {
+	if ok && len(list.Values) == 0 {
+		c.fail(n, key, "the list is empty; name the program in it, as in [./logger, --verbose], or write a line for the shell")
+		return nil
+	}
+	if !ok {
 		c.fail(n, key, "%s is not a command; write a list such as [./logger, --verbose], or a line for the shell", described(n))
 		return nil
 	}
@@ -209,7 +213,13 @@ func (c *collector) environment(key string, n ast.Node) (list []string) {
 func (c *collector) checkNames(key string, w Worker, nodes workerNodes, conf *Config) {
 	for i, name := range w.Ports {
 		if conf.Port(name) == nil {
-			c.fail(nodes.ports[i], key+".ports", "there is no port %s", name)
+			c.fail(nodes.ports[i], key+".ports", "there is no port %q; there are %s", name, strings.Join(conf.portNames(), ", "))
+		}
+	}
+	others := conf.portNames()
+	for _, other := range conf.Workers {
+		if other.Name != w.Name {
+			others = append(others, other.Name)
 		}
 	}
 	for i, name := range w.After {
@@ -217,7 +227,7 @@ func (c *collector) checkNames(key string, w Worker, nodes workerNodes, conf *Co
 		case name == w.Name:
 			c.fail(nodes.after[i], key+".after", "a worker cannot wait for itself")
 		case conf.Port(name) == nil && conf.Worker(name) == nil:
-			c.fail(nodes.after[i], key+".after", "there is no port or worker %s", name)
+			c.fail(nodes.after[i], key+".after", "there is no port or other worker %q; there are %s", name, strings.Join(others, ", "))
 		}
 	}
 }

@@ -115,7 +115,7 @@ func (p *port) Run(ctx context.Context) error {
 				wait = retryFirst
 			}
 		} else if ctx.Err() == nil {
-			p.enter(stateOf(err), "", withRemedy(err).Error())
+			p.enter(stateOf(err), "", p.words(err))
 		}
 		select {
 		case <-ctx.Done():
@@ -163,6 +163,14 @@ func stateOf(err error) ipc.State {
 		return ipc.Busy
 	}
 	return ipc.Failed
+}
+
+// words are an error of opening, with what the user can do about it.
+func (p *port) words(err error) string {
+	if text := withRemedy(err).Error(); !errors.Is(err, serialio.ErrMissing) || p.config.USB != nil { // which says what there is
+		return text
+	}
+	return err.Error() + "; plug it in, or correct device: (`supervisor ports` lists what there is)"
 }
 
 // open opens the device aside, as a driver can take long over it. There is never more than one open under way.

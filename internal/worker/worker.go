@@ -76,6 +76,9 @@ func Main(run func(ctx context.Context, w *Worker) error) int {
 	case errors.Is(err, serialio.ErrHangup):
 		w.Log.Debug("device gone", "error", err)
 		return ipc.ExitDeviceGone
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		w.Log.Debug("asked to end before it was at work", "error", err)
+		return ipc.ExitOK
 	case errors.Is(err, ErrAgain):
 		w.Log.Debug("a successor goes on")
 		return ipc.ExitAgain

@@ -189,6 +189,10 @@ func (w *writer) finish() error {
 	cancel()
 	w.mu.Lock()
 	w.stopped = true
+	if errors.Is(w.err, serialio.ErrInterrupted) {
+		w.err = nil // it was asked to end, and the device has had its time
+		w.sayUnfinished()
+	}
 	err = errors.Join(w.err, err)
 	w.mu.Unlock()
 	// At once, so that the device's name is free when it comes back.
@@ -201,6 +205,16 @@ func (w *writer) finish() error {
 	}
 	// The acknowledgements to the queue.
 	return errors.Join(err, w.control.FlushWithContext(ctx), w.traffic.FlushWithContext(ctx))
+}
+
+// sayUnfinished says what becomes of the frame that the device has not taken when the writer must end. mu must be held.
+func (w *writer) sayUnfinished() {
+	f, _ := w.tx.InHand()
+	text := "the device has not taken the whole frame, which is given up"
+	if f.Kind == ring.Queued {
+		text = "the device has not taken the whole frame, which stays queued and is sent when the port opens again"
+	}
+	w.Log.Warn(text, "port", w.Spec.Port, "waited", worker.Grace)
 }
 
 // write hands one frame to the device, and returns nil when the kernel has taken every byte. A failure is final: the
