@@ -133,6 +133,10 @@ func TestStopWithAStuckDevice(t *testing.T) {
 	if took := g.stop(t, 0, syscall.SIGINT); took > stopLimit {
 		t.Errorf("it took %s to stop, want at most %s", took, stopLimit)
 	}
+	// Guards that this was an error, "interrupted", which did not say that the frame is safe.
+	if said := g.errors.String(); strings.Contains(said, "level=ERROR") || !strings.Contains(said, "which stays queued") {
+		t.Errorf("the log says %s", said)
+	}
 	g.run(t)
 	g.await(t, "the frame is still queued", func(p portNumbers) bool { return p.Tx.Queued == 1 })
 }
