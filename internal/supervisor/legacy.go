@@ -81,7 +81,7 @@ func (h *handover) inherit() {
 }
 
 // keeper goes on with the guard of the supervisor before, or begins with one.
-func (h *handover) keeper(program, family string) (*process.Keeper, error) {
+func (h *handover) keeper(program, family string) *process.Keeper {
 	if h.guard == nil {
 		return h.spawner.NewKeeper(program, GuardCommand, family, h.log)
 	}

@@ -213,9 +213,7 @@ func workerSpec(c *config.Config, w config.Worker) []any {
 func (s *Supervisor) change(old *gateway, next *config.Config, d *difference) error {
 	next = kept(old.config, next)
 	if len(next.Workers) > 0 {
-		if err := s.adoptFamilies(); err != nil {
-			return err
-		}
+		s.adoptFamilies()
 	}
 	stopAll(old, d)
 	problem := s.broker.SetQueues(s.life, queuesOf(next.Ports))

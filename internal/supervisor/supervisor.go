@@ -244,14 +244,11 @@ func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
 	for _, p := range g.ports {
 		s.startPort(running, p)
 	}
-	var err error
 	if len(g.workers) > 0 {
-		err = s.adoptFamilies()
+		s.adoptFamilies()
 	}
 	for _, c := range g.workers {
-		if err == nil {
-			s.startWorker(working, c)
-		}
+		s.startWorker(working, c)
 	}
 	s.reloading.Unlock()
 	s.begun.Store(true)
@@ -301,7 +298,7 @@ func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
 	}
 	endWorkers(nil)
 	s.workersRun.Wait()
-	err = errors.Join(err, group.Wait())
+	err := group.Wait()
 	s.expiry.finish(s.late)
 	s.log.Info("stopped")
 	return err

@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"slices"
 
@@ -44,30 +43,21 @@ func stdioPorts(w config.Worker, ports []config.Port) (list []stdio.Port) {
 	return list
 }
 
-// adoptFamilies begins to see to what workers of the user's own start, once there are any, until the supervisor ends. reloading
-// must be held.
-func (s *Supervisor) adoptFamilies() error {
+// adoptFamilies begins to see to what workers of the user's own start, once there are any, until the supervisor ends. Workers run
+// without that too: what can be had of it is better than no worker. reloading must be held.
+func (s *Supervisor) adoptFamilies() {
 	if s.adopted {
-		return nil
-	}
-	if err := s.spawner.AdoptStrays(); err != nil {
-		return err
+		return
 	}
 	s.adopted = true
+	if err := s.spawner.AdoptStrays(); err != nil {
+		s.log.Error("what workers leave behind when they end may go on", "error", err)
+	}
 	s.log.Debug("families of workers are kept together", "control_groups", s.spawner.HasGroups())
 	ctx := s.helping
 	s.helpers.Go(func() error { return s.spawner.ReapStrays(ctx) })
-	var err error
-	if s.keeper, err = s.handover.keeper(s.programs.self, s.family); err != nil {
-		return fmt.Errorf("the guard of the workers' families: %w", err)
-	}
-	s.helpers.Go(func() error {
-		if err := s.keeper.Run(ctx); err != nil {
-			s.log.Error("the families of workers have no guard", "error", err)
-		}
-		return nil
-	})
-	return nil
+	s.keeper = s.handover.keeper(s.programs.self, s.family)
+	s.helpers.Go(func() error { s.keeper.Run(ctx); return nil })
 }
 
 // inheritWorkers has workers go on that the supervisor before has left, if they are as they were, and the others end.
