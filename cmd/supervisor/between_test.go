@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -32,11 +33,24 @@ func (g *gateway) between(t *testing.T, do ...any) {
 	}
 }
 
-// playBetween is the new supervisor. Only as one that runs a gateway it does what it is to do.
+// playBetween is the new supervisor. It does what it is to do as one that runs a gateway, or else, with "checked" before that, when it
+// has found the config good.
 func playBetween(folder string) int {
-	err := error(nil)
-	if len(os.Args) > 1 && os.Args[1] == "run" {
-		err = doBetween(folder)
+	do, err := os.ReadFile(filepath.Join(folder, betweenFile))
+	words := strings.Fields(string(do))
+	switch {
+	case err != nil:
+	case words[0] == "checked" && os.Args[1] == "check":
+		check := exec.Command(filepath.Join(folder, nextProgram), os.Args[1:]...)
+		check.Stdout, check.Stderr = os.Stdout, os.Stderr
+		if err = check.Run(); err == nil {
+			err = doBetween(folder, words[1:])
+		}
+		if err == nil {
+			return 0
+		}
+	case words[0] != "checked" && os.Args[1] == "run":
+		err = doBetween(folder, words)
 	}
 	if err == nil {
 		err = syscall.Exec(filepath.Join(folder, nextProgram), os.Args, os.Environ())
@@ -45,12 +59,7 @@ func playBetween(folder string) int {
 	return 1
 }
 
-func doBetween(folder string) error {
-	do, err := os.ReadFile(filepath.Join(folder, betweenFile))
-	if err != nil {
-		return err
-	}
-	words := strings.Fields(string(do))
+func doBetween(folder string, words []string) error {
 	switch words[0] {
 	case "kill": // and reap, so that nobody finds what was
 		pid, err := strconv.Atoi(words[1])
@@ -61,8 +70,18 @@ func doBetween(folder string) error {
 			_, err = syscall.Wait4(pid, nil, 0, nil)
 		}
 		return err
+	case "stop": // as the program before does that was asked to
+		return os.Setenv("SERIALVISOR_STOP", "1")
+	case "remove":
+		return os.Remove(words[1])
+	case "spoil": // a file
+		spoilt := words[1] + ".new"
+		if err := os.WriteFile(spoilt, []byte("nonsense: 1\n"), 0o700); err != nil {
+			return err
+		}
+		return os.Rename(spoilt, words[1])
 	}
-	return fmt.Errorf("it is not known how to %q", words)
+	return fmt.Errorf("it is not known how to %q in %s", words, folder)
 }
 
 // guards lists the guards of a gateway's workers.

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -189,7 +190,17 @@ func (g *gateway) await(t *testing.T, what string, met func(portNumbers) bool) {
 }
 
 // output is what a program prints.
-type output struct{ printout.Output }
+type output struct {
+	printout.Output
+	hold sync.Mutex // held while nothing is to be read
+}
+
+// Write implements io.Writer.
+func (o *output) Write(text []byte) (int, error) {
+	o.hold.Lock()
+	defer o.hold.Unlock()
+	return o.Output.Write(text)
+}
 
 // until returns the output when there are n bytes of it.
 func (o *output) until(t *testing.T, n int) []byte {

@@ -2,18 +2,16 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"runtime"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/serialvisor/serialvisor/internal/config"
+	"github.com/serialvisor/serialvisor/internal/interrupt"
 	"github.com/serialvisor/serialvisor/internal/ipc"
 )
 
@@ -31,16 +29,7 @@ const (
 func init() { runtime.LockOSThread() }
 
 func main() {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	go func() { // lasts as long as the process
-		<-signals
-		cancel()
-		<-signals
-		os.Exit(exitFailed) // the second time at once; workers die with their parent
-	}()
+	ctx := interrupt.Context(func() { os.Exit(exitFailed) }) // the second time at once; workers die with their parent
 	os.Exit(exitCode(root().ExecuteContext(ctx)))
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/serialvisor/serialvisor/internal/config"
 	"github.com/serialvisor/serialvisor/internal/supervisor"
 )
 
@@ -12,6 +13,9 @@ func runCommand(p *places) *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			conf, err := p.load()
 			if err != nil {
+				log, _, closeLog := openLog(config.Log{})
+				defer closeLog()
+				supervisor.Abandon(log)
 				return err
 			}
 			log, setLevel, closeLog := openLog(conf.Log)

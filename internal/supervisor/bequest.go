@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/serialvisor/serialvisor/internal/config"
@@ -161,8 +162,10 @@ func (c *custom) adopt(ctx context.Context, b *bequest) (_ *life, err error) {
 	if err != nil {
 		return nil, err
 	}
+	output := b.output
+	b.output = nil // Adopt owns it
 	l.process, err = c.spawner.Adopt(process.Adopted{
-		PID: b.PID, Started: b.Started, Mark: b.Mark, Output: b.output, Stdout: l.stdout(running), Stderr: l.output.stderr,
+		PID: b.PID, Started: b.Started, Mark: b.Mark, Output: output, Stdout: l.stdout(running), Stderr: l.output.stderr,
 	})
 	if err != nil {
 		return nil, err
@@ -172,12 +175,17 @@ func (c *custom) adopt(ctx context.Context, b *bequest) (_ *life, err error) {
 	return l, nil
 }
 
-// end has the process end that nobody wants any more, with its family.
+// end has the process end that nobody wants any more, with its family. What it prints is not read by anybody, but taken: else it might
+// wait for that.
 func (b *bequest) end(s *process.Spawner) {
 	if b.PID == 0 {
 		return
 	}
-	if p, err := s.Adopt(process.Adopted{PID: b.PID, Started: b.Started, Mark: b.Mark}); err == nil {
+	output := b.output
+	b.output = nil
+	if p, err := s.Adopt(process.Adopted{PID: b.PID, Started: b.Started, Mark: b.Mark, Output: output, Stdout: drop, Stderr: drop}); err == nil {
 		p.Stop(b.StopTimeout)
 	}
 }
+
+func drop(r io.Reader) { _, _ = io.Copy(io.Discard, r) }

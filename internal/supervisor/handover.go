@@ -33,6 +33,7 @@ type handover struct {
 	family   string              // mark of the workers' families of the supervisor before; empty: none
 	address  string              // where its broker listened
 	inside   string              // the same for this machine's programs, if that was another
+	atWork   bool                // bequests were taken over, and workers are those for the next supervisor
 
 	mu      sync.Mutex // guards workers, while ports run
 	workers map[string]*waiting

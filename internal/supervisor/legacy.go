@@ -76,6 +76,8 @@ func (h *handover) inherit() {
 	if fds := h.take("", guardNames); l.Guard != 0 && fds != nil {
 		h.spawner.Expect(l.Guard)
 		h.guard = &guardLeft{l.Guard, [2]int{fds[0], fds[1]}}
+	} else {
+		systemd.CloseAll(fds) // one of which nothing is known ends with that
 	}
 	h.family, h.address, h.inside = l.Family, l.Broker, l.Inside
 }
@@ -116,9 +118,11 @@ func (h *handover) endWaiting(taken func(name string) bool) {
 	}
 }
 
-// bequeath adds all that the next program is to know of workers to what is passed on.
-func (s *Supervisor) bequeath(fds map[string]int) error {
+// bequeath is all that is passed on to the next program for it to go on with workers. With an error it is nothing: without what is
+// known of them their descriptors would only be held open.
+func (s *Supervisor) bequeath() (fds map[string]int, err error) {
 	h := s.handover
+	fds = map[string]int{}
 	l := legacy{Waiting: map[string]waiting{}, Workers: map[string]*bequest{}, Family: s.family, Broker: s.broker.Address(), Inside: s.broker.Inside()}
 	for name, w := range h.workers {
 		l.Waiting[name] = *w
@@ -127,7 +131,7 @@ func (s *Supervisor) bequeath(fds map[string]int) error {
 	for _, c := range s.gateway().workers {
 		b, err := c.bequeath(s.gateway().config)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		name := c.config.Name
 		l.Workers[name] = b
@@ -145,7 +149,7 @@ func (s *Supervisor) bequeath(fds map[string]int) error {
 	if s.keeper != nil {
 		pid, guard, err := s.keeper.Detach()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if pid != 0 {
 			l.Guard = pid
@@ -154,8 +158,8 @@ func (s *Supervisor) bequeath(fds map[string]int) error {
 	}
 	fd, err := systemd.Memo(legacyName, l)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	fds[legacyName] = fd
-	return nil
+	return fds, nil
 }

@@ -19,7 +19,6 @@ import (
 
 	"github.com/serialvisor/serialvisor/internal/broker"
 	"github.com/serialvisor/serialvisor/internal/config"
-	"github.com/serialvisor/serialvisor/internal/devices"
 	"github.com/serialvisor/serialvisor/internal/fleet"
 	"github.com/serialvisor/serialvisor/internal/ipc"
 	"github.com/serialvisor/serialvisor/internal/process"
@@ -91,17 +90,28 @@ func (s *Supervisor) gateway() *gateway { return s.current.Load() }
 // Run runs a gateway until asked ends, then stops everything in order. If it was stopped for another program to take over it
 // returns what that needs, beside an error if not everything could be stopped. It must be called on the main goroutine, locked to
 // the main thread: workers are started from there, and would die with any other thread.
-func Run(asked context.Context, c *config.Config, options Options) (*Upgrade, error) {
+func Run(asked context.Context, c *config.Config, options Options) (next *Upgrade, err error) {
+	asked, end := context.WithCancel(asked)
+	if takeVariable(stopVariable) {
+		end() // the program before was asked, when it was too late for it
+	}
 	ctx, stop := context.WithCancel(asked)
 	defer stop()
 	s := &Supervisor{
 		options: options, log: options.Log, subjects: ipc.Subjects{Root: c.SubjectRoot}, started: time.Now(),
 		board: &board{}, spawner: process.NewSpawner(), turns: newTurns(), devices: make(chan struct{}, 1), asked: asked, stop: stop,
 	}
+	s.handover = newHandover(s.spawner, s.log)
+	defer s.handover.abandon()
 	// From now on, so that none is missed before followSignals runs: after an upgrade they are ignored till then.
 	s.signals = make(chan os.Signal, 1)
-	signal.Notify(s.signals, syscall.SIGHUP, syscall.SIGUSR2)
-	defer signal.Stop(s.signals)
+	signal.Notify(s.signals, restingSignals...)
+	defer func() {
+		if next == nil { // else they would end the process before the next program is there
+			signal.Stop(s.signals)
+			end()
+		}
+	}()
 	leaveProcessors()
 	self, err := os.Executable()
 	if err != nil {
@@ -164,7 +174,8 @@ func leaveProcessors() {
 // run starts what there is in order, and stops it in the reverse order: workers of the user's own, ports with theirs, endpoints,
 // broker.
 func (s *Supervisor) run(ctx context.Context, c *config.Config) (err error) {
-	s.handover = newHandover(s.spawner, s.log)
+	starting, started := s.starting(ctx)
+	defer started()
 	if s.hangups, err = serialio.NewHangupWatcher(); err != nil {
 		return err
 	}
@@ -175,8 +186,8 @@ func (s *Supervisor) run(ctx context.Context, c *config.Config) (err error) {
 		defer s.metrics.Close()
 		s.log.Info("metrics", "url", s.metrics.URL())
 	}
-	if s.broker, err = s.startBroker(ctx, c); err != nil {
-		if ctx.Err() != nil {
+	if s.broker, err = s.startBroker(starting, c); err != nil {
+		if starting.Err() != nil {
 			return nil
 		}
 		return err
@@ -184,7 +195,7 @@ func (s *Supervisor) run(ctx context.Context, c *config.Config) (err error) {
 	defer s.broker.Shutdown()
 	s.queues = &queues{broker: s.broker}
 	s.uplink = newUplink(s.broker, c, s.log)
-	s.expiry = newExpiry(ctx, s.broker, s.folder, func(name string) *port { return s.gateway().port(name) }, s.log)
+	s.expiry = newExpiry(starting, s.broker, s.folder, func(name string) *port { return s.gateway().port(name) }, s.log)
 	if s.family = s.handover.family; s.family == "" {
 		if s.family, err = s.folder.newFamily(); err != nil {
 			return err
@@ -241,6 +252,7 @@ func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
 	for _, c := range g.workers {
 		c.takeOver(working)
 	}
+	s.handover.taken()
 	for _, p := range g.ports {
 		s.startPort(running, p)
 	}
@@ -342,51 +354,5 @@ func (s *Supervisor) storeMended(lost map[string]broker.Loss) {
 		}
 		p.renewWriter()
 		p.tellAgain()
-	}
-}
-
-// watchDevices has ports that wait for their device look again as soon as one may have come. Without it they still look
-// once in a while.
-func (s *Supervisor) watchDevices(ctx context.Context) error {
-	for ctx.Err() == nil {
-		watching, stop := context.WithCancel(ctx)
-		var paths []string
-		for _, p := range s.gateway().ports {
-			if p.config.Device != "" {
-				paths = append(paths, p.config.Device)
-			}
-		}
-		ended := make(chan error, 1)
-		go func() { ended <- watch(watching, paths, s.wakePorts) }() // waited for below
-		select {
-		case <-s.devices:
-			stop()
-			<-ended
-		case err := <-ended:
-			if err != nil {
-				s.log.Warn("devices that come back are noticed late", "error", err, "within", retryCap)
-				select {
-				case <-s.devices:
-				case <-ctx.Done():
-				}
-			}
-		}
-		stop()
-	}
-	return nil
-}
-
-// watch calls wake when a device may have come, until ctx ends.
-func watch(ctx context.Context, paths []string, wake func()) error {
-	watcher, err := devices.NewWatcher(paths)
-	if err != nil {
-		return err
-	}
-	return watcher.Run(ctx, wake)
-}
-
-func (s *Supervisor) wakePorts() {
-	for _, p := range s.gateway().ports {
-		p.wakeUp()
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"runtime"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/serialvisor/serialvisor/internal/interrupt"
 	"github.com/serialvisor/serialvisor/internal/printout"
 	"github.com/serialvisor/serialvisor/internal/process"
 	"github.com/serialvisor/serialvisor/internal/systemd"
@@ -151,9 +153,10 @@ func (s *Supervisor) stayAfterAll() {
 	closing.Wait()
 }
 
-// leave is what the next program goes on with, or nil if none is to. No port runs any more.
+// leave is what the next program goes on with, or nil if none is to. No port runs any more. Whoever asks for the end from now on
+// is heard by the next program, which ends everything in order: here it would come too late for workers that were passed on.
 func (s *Supervisor) leave() *Upgrade {
-	if s.handover == nil || !s.handover.upgrading.Load() || s.asked.Err() != nil {
+	if !s.handover.upgrading.Load() {
 		return nil
 	}
 	u := &Upgrade{owner: s, program: s.programs.self, fds: map[string]int{}, environ: append(os.Environ(), s.handover.manager.Environ()...)}
@@ -164,10 +167,24 @@ func (s *Supervisor) leave() *Upgrade {
 			add(u.fds, p.config.Name, deviceNames, keeper, reader, writer)
 		}
 	}
-	if err := s.bequeath(u.fds); err != nil {
+	fds, err := s.bequeath()
+	if err != nil {
 		s.log.Warn("workers are started anew", "error", err)
+		s.endLeft()
 	}
+	maps.Copy(u.fds, fds)
 	return u
+}
+
+// endLeft has workers of the user's own end that were to go on with the next program.
+func (s *Supervisor) endLeft() {
+	var left []*bequest
+	for _, c := range s.gateway().workers {
+		if c.left != nil {
+			left = append(left, c.left)
+		}
+	}
+	endAll(s.spawner, left)
 }
 
 func add(fds map[string]int, port string, names []string, list ...int) {
@@ -176,15 +193,44 @@ func add(fds map[string]int, port string, names []string, list ...int) {
 	}
 }
 
-// Exec replaces this process with the new program, called in the same way. It returns with an error only.
+// thisProgram is the program that runs, also when another has taken its name.
+const thisProgram = "/proc/self/exe"
+
+// Exec replaces this process with the new program, called in the same way, or with the one that runs if the new one does not start
+// after all. It returns with an error only, when all has ended in order that was to go on. It must be called on the main thread.
 func (u *Upgrade) Exec() error {
+	defer runtime.KeepAlive(u.owner)
+	err := u.exec()
+	u.owner.endLeft()
+	return err
+}
+
+func (u *Upgrade) exec() error {
 	variable, err := systemd.PassOn(u.fds)
 	if err != nil {
 		return err
 	}
 	// Until the new program listens to them they would end it.
-	signal.Ignore(syscall.SIGHUP, syscall.SIGUSR2)
-	err = syscall.Exec(u.program, os.Args, append(u.environ, variable))
-	runtime.KeepAlive(u.owner)
-	return fmt.Errorf("start %s in place of this program: %w", u.program, err)
+	signal.Ignore(restingSignals...)
+	interrupt.Cease()
+	environ := append(u.environ, variable)
+	if u.owner.asked.Err() != nil {
+		environ = append(environ, stopVariable+"=1")
+	}
+	err = fmt.Errorf("start %s in place of this program: %w", u.program, syscall.Exec(u.program, os.Args, environ))
+	fmt.Fprintf(os.Stderr, "supervisor: there is no upgrade, and the program before goes on: %v\n", err)
+	return errors.Join(err, syscall.Exec(thisProgram, os.Args, environ))
 }
+
+// stopVariable tells the next program that it is to stop.
+const stopVariable = "SERIALVISOR_STOP"
+
+// takeVariable says whether a variable of the environment is set, which concerns no child.
+func takeVariable(name string) bool {
+	_, set := os.LookupEnv(name)
+	_ = os.Unsetenv(name)
+	return set
+}
+
+// restingSignals ask for a reload and for an upgrade. While nobody is there to follow them they are ignored.
+var restingSignals = []os.Signal{syscall.SIGHUP, syscall.SIGUSR2}

@@ -62,12 +62,12 @@ func (s *Supervisor) adoptFamilies() {
 
 // inheritWorkers has workers go on that the supervisor before has left, if they are as they were, and the others end.
 func (s *Supervisor) inheritWorkers(g *gateway) error {
+	left := s.handover.bequests
 	for _, c := range g.workers {
-		b := s.handover.bequests[c.config.Name]
+		b := left[c.config.Name]
 		if b == nil {
 			continue
 		}
-		delete(s.handover.bequests, c.config.Name)
 		spec, err := specOf(g.config, c.config, s.broker.URL())
 		if err != nil {
 			return err
@@ -76,12 +76,16 @@ func (s *Supervisor) inheritWorkers(g *gateway) error {
 			s.log.Info("worker is started anew, as its config has changed", "worker", c.config.Name)
 			b.end(s.spawner)
 			b = &bequest{Runs: b.Runs, Restarts: b.Restarts}
+			left[c.config.Name] = b
 		}
 		c.before = b
 	}
-	for name, b := range s.handover.bequests {
-		s.log.Info("worker ends, as it is in the config no more", "worker", name)
-		b.end(s.spawner)
+	for name, b := range left {
+		if g.worker(name) == nil {
+			s.log.Info("worker ends, as it is in the config no more", "worker", name)
+			b.end(s.spawner)
+			delete(left, name)
+		}
 	}
 	return nil
 }
