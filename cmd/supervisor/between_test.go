@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,6 +73,18 @@ func doBetween(folder string, words []string) error {
 		return err
 	case "stop": // as the program before does that was asked to
 		return os.Setenv("SERIALVISOR_STOP", "1")
+	case "take": // an address, until a file is there
+		taken, err := net.Listen("tcp", words[1])
+		if err != nil {
+			return err
+		}
+		file, err := taken.(*net.TCPListener).File()
+		if err != nil {
+			return err
+		}
+		holder := exec.Command("sh", "-c", "while [ ! -e "+words[2]+" ]; do sleep 0.05; done")
+		holder.ExtraFiles = []*os.File{file}
+		return holder.Start() // nobody waits for it
 	case "remove":
 		return os.Remove(words[1])
 	case "spoil": // a file

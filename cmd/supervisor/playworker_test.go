@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sys/unix"
 
+	"github.com/serialvisor/serialvisor/internal/interrupt"
 	"github.com/serialvisor/serialvisor/internal/ipc"
 )
 
@@ -33,11 +34,9 @@ func playWorker(role string) int {
 		return 1
 	}
 	_ = os.WriteFile(name+".pid", []byte(strconv.Itoa(os.Getpid())), 0o600)
-	ended := make(chan os.Signal, 1)
+	ended := interrupt.Context(func() {}).Done()
 	if role == "deaf" {
 		signal.Ignore(syscall.SIGTERM)
-	} else {
-		signal.Notify(ended, syscall.SIGTERM)
 	}
 	notify := func(text string) {
 		if socket := os.Getenv("NOTIFY_SOCKET"); socket != "" {

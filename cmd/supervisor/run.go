@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/serialvisor/serialvisor/internal/config"
+	"github.com/serialvisor/serialvisor/internal/interrupt"
 	"github.com/serialvisor/serialvisor/internal/supervisor"
 )
 
@@ -30,7 +31,7 @@ func runCommand(p *places) *cobra.Command {
 				log.Error("not everything was stopped before the upgrade", "error", err)
 			}
 			closeLog()
-			return upgrade.Exec()
+			return upgrade.Exec(interrupt.Cease)
 		},
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,6 +24,7 @@ func TestMain(m *testing.M) {
 	if self, err := os.Executable(); err == nil && filepath.Base(self) == "supervisor" {
 		os.Exit(playBetween(filepath.Dir(self)))
 	}
+	signal.Reset(syscall.SIGINT, syscall.SIGTERM) // of internal/interrupt: they end the tests
 	os.Exit(runTests(m))
 }
 

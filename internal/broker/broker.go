@@ -75,8 +75,12 @@ type Broker struct {
 	offered map[string]bool             // subjects on the hub
 }
 
-// ErrListen is wrapped by the error of Start when the address cannot be had.
-var ErrListen = errors.New("the broker cannot listen")
+// ErrListen is wrapped by the error of Start when the address cannot be had, and ErrListenOutside when that for browsers or MQTT
+// cannot.
+var (
+	ErrListen        = errors.New("the broker cannot listen")
+	ErrListenOutside = errors.New("the broker cannot listen for others")
+)
 
 // Start runs a broker until Shutdown. The users that it knows are those that Grant has let in.
 func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
@@ -93,6 +97,9 @@ func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
 	address := probe.Addr().(*net.TCPAddr)
 	if err := probe.Close(); err != nil {
 		return nil, fmt.Errorf("%w on %s: %w", ErrListen, opts.Listen, err)
+	}
+	if err := errors.Join(probeOutside("websocket", opts.WebSocket), probeOutside("mqtt", opts.MQTT)); err != nil {
+		return nil, err
 	}
 	host, _, _ := net.SplitHostPort(opts.Listen)
 	b.opts.Listen = net.JoinHostPort(host, fmt.Sprint(address.Port))
@@ -128,11 +135,8 @@ func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
 			b.Shutdown()
 		}
 	}()
-	if !b.server.ReadyForConnections(10 * time.Second) {
-		if fatal := b.log.Fatal(); fatal != "" {
-			return nil, b.orFull(fmt.Errorf("start broker: %s", fatal))
-		}
-		return nil, errors.New("start broker: not ready after 10 s")
+	if err := b.awaitReady(); err != nil {
+		return nil, err
 	}
 	if b.certificates != nil {
 		if err := b.listenInside(); err != nil {
@@ -161,6 +165,22 @@ func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
 		return nil, err
 	}
 	return b, b.keepGate()
+}
+
+// readyLimit is how long the server may take to listen.
+const readyLimit = 10 * time.Second
+
+// awaitReady waits until the server listens, or says why it cannot.
+func (b *Broker) awaitReady() error {
+	for begun := time.Now(); !b.server.ReadyForConnections(readyLimit / 100); {
+		if fatal := b.log.Fatal(); fatal != "" {
+			return b.orFull(fmt.Errorf("start broker: %s", fatal))
+		}
+		if time.Since(begun) > readyLimit {
+			return fmt.Errorf("start broker: not ready after %s", readyLimit)
+		}
+	}
+	return nil
 }
 
 // URL is where clients on this machine connect to.

@@ -81,6 +81,21 @@ func (b *Broker) addOutside(o *server.Options) error {
 	return nil
 }
 
+// probeOutside tries an address, which may be empty, as the server reports one in use through its log only.
+func probeOutside(key, address string) error {
+	if address == "" {
+		return nil
+	}
+	probe, err := net.Listen("tcp", address)
+	if err == nil {
+		err = probe.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("%w on %s: %w; set broker.%s.listen to another address", ErrListenOutside, address, cause(err), key)
+	}
+	return nil
+}
+
 // hostPort takes an address apart in the server's way, in which port -1 is a free one.
 func hostPort(address string) (host string, port int, err error) {
 	host, text, err := net.SplitHostPort(address)

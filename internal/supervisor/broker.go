@@ -11,14 +11,15 @@ import (
 	"github.com/serialvisor/serialvisor/internal/config"
 )
 
-// listenAgain is for how long after an upgrade is waited for the broker's address, which another may have taken in between.
+// listenAgain is for how long after an upgrade is waited for the broker's addresses, which others may have taken in between.
 const listenAgain = 10 * time.Second
 
 // startBroker runs the broker, after an upgrade where it was before.
 func (s *Supervisor) startBroker(ctx context.Context, c *config.Config) (b *broker.Broker, err error) {
 	for begun := time.Now(); ; {
 		b, err = s.tryBroker(ctx, c)
-		if !errors.Is(err, broker.ErrListen) || s.handover.address == "" || time.Since(begun) > listenAgain {
+		taken := errors.Is(err, broker.ErrListen) || errors.Is(err, broker.ErrListenOutside)
+		if !taken || s.handover.address == "" || time.Since(begun) > listenAgain {
 			return b, err
 		}
 		s.log.Warn("the upgrade waits", "error", err)

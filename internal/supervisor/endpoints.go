@@ -95,8 +95,8 @@ func (s *Supervisor) status() ipc.Status {
 		Ports: ports, Workers: workers,
 	}
 	status.Broker.Store, status.Broker.StoreError = s.broker.Store()
-	if s.metrics != nil {
-		status.MetricsURL = s.metrics.URL()
+	if server := s.metrics.Load(); server != nil {
+		status.MetricsURL = server.URL()
 	}
 	waiting, history := s.queues.known()
 	if s.uplink != nil {

@@ -66,6 +66,17 @@ func answerError(r micro.Request, reason error) error {
 // reload takes over the config as its file has it now, and says what that changes; dry: without doing it. With an error nothing
 // has changed, unless it says so.
 func (s *Supervisor) reload(dry bool) (*ipc.ReloadReply, error) {
+	if !dry {
+		if _, err := s.alive(); err != nil {
+			return nil, errNotRunning
+		}
+		s.notify(systemd.Reloading()...)
+		defer func() {
+			if !s.handover.upgrading.Load() { // which is announced, too
+				s.notify("READY=1")
+			}
+		}()
+	}
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	old := s.gateway()
@@ -80,8 +91,6 @@ func (s *Supervisor) reload(dry bool) (*ipc.ReloadReply, error) {
 	if dry {
 		return d.reply(), nil
 	}
-	s.notify(systemd.Reloading()...)
-	defer s.notify("READY=1")
 	if err := s.change(old, next, d); err != nil {
 		return nil, err
 	}

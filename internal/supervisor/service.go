@@ -11,11 +11,14 @@ import (
 // statusEvery is how often the service manager is told how things are, if that has changed.
 const statusEvery = time.Second
 
-// notify tells the service manager something.
-func (s *Supervisor) notify(lines ...string) {
-	if err := s.handover.manager.Notify(lines...); err != nil {
+// notify tells the service manager something, and says whether it has taken it. It may take a second, so nothing is to be held
+// meanwhile that a stop waits for.
+func (s *Supervisor) notify(lines ...string) bool {
+	err := s.handover.manager.Notify(lines...)
+	if before := s.unheard.Swap(err != nil); err != nil && !before {
 		s.log.Warn("the service manager does not listen", "error", err)
 	}
+	return err == nil
 }
 
 // tellManager tells the service manager, until ctx ends, that the supervisor is alive and how its ports are.
@@ -30,11 +33,10 @@ func (s *Supervisor) tellManager(ctx context.Context) error {
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	s.notify("READY=1")
-	told := ""
+	ready, told := false, ""
 	for {
-		if text := s.summary(); text != told {
-			s.notify("STATUS=" + text)
+		ready = ready || s.notify("READY=1")
+		if text := s.summary(); text != told && s.notify("STATUS="+text) {
 			told = text
 		}
 		select {

@@ -55,11 +55,12 @@ type Supervisor struct {
 	handover *handover
 	queues   *queues
 	expiry   *expiry
-	uplink   *fleet.Uplink             // nil: there is no hub
-	metrics  *telemetry.Server         // nil: none
-	round    atomic.Pointer[time.Time] // when watchLosses came round last
+	uplink   *fleet.Uplink                    // nil: there is no hub
+	metrics  atomic.Pointer[telemetry.Server] // nil: none
+	round    atomic.Pointer[time.Time]        // when watchLosses came round last
 	current  atomic.Pointer[gateway]
 	begun    atomic.Bool    // all ports and workers run, or wait to
+	unheard  atomic.Bool    // the service manager has not taken what it was told last
 	signals  chan os.Signal // for followSignals
 	devices  chan struct{}  // holds a value when other devices are to be watched
 	folder   *folder
@@ -179,13 +180,10 @@ func (s *Supervisor) run(ctx context.Context, c *config.Config) (err error) {
 	if s.hangups, err = serialio.NewHangupWatcher(); err != nil {
 		return err
 	}
-	if address := c.Metrics.Listen; address != "" {
-		if s.metrics, err = telemetry.Listen(address, s.log); err != nil {
-			return err
-		}
-		defer s.metrics.Close()
-		s.log.Info("metrics", "url", s.metrics.URL())
+	if err := s.listenMetrics(c.Metrics.Listen); err != nil {
+		return err
 	}
+	defer s.closeMetrics()
 	if s.broker, err = s.startBroker(starting, c); err != nil {
 		if starting.Err() != nil {
 			return nil
@@ -280,9 +278,7 @@ func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
 	if s.uplink != nil {
 		group.Go(func() error { return s.uplink.Run(telling) })
 	}
-	if s.metrics != nil {
-		group.Go(func() error { return s.metrics.Run(running, s) })
-	}
+	group.Go(func() error { return s.serveMetrics(running, g.config.Metrics.Listen) })
 	select {
 	case <-ctx.Done():
 	case <-running.Done(): // one of them has failed
@@ -292,9 +288,9 @@ func (s *Supervisor) keep(ctx context.Context, g *gateway) error {
 	s.ending = true
 	s.reloading.Unlock()
 	if !s.handover.upgrading.Load() {
-		s.notify("STOPPING=1")
 		// The user's workers end first: they may have a last word for their devices.
 		endWorkers(nil)
+		s.notify("STOPPING=1")
 		s.workersRun.Wait()
 	}
 	for _, c := range s.gateway().workers {

@@ -16,7 +16,6 @@ import (
 
 	"github.com/nats-io/nats.go/micro"
 
-	"github.com/serialvisor/serialvisor/internal/interrupt"
 	"github.com/serialvisor/serialvisor/internal/printout"
 	"github.com/serialvisor/serialvisor/internal/process"
 	"github.com/serialvisor/serialvisor/internal/systemd"
@@ -31,7 +30,7 @@ type Upgrade struct {
 	owner   *Supervisor // has the files that they belong to, which would be closed with it
 }
 
-// checkLimit is how long the new program may take to check the config.
+// checkLimit is how long a new program may take to check the config, or to say its version.
 const checkLimit = 30 * time.Second
 
 var (
@@ -54,9 +53,19 @@ func (s *Supervisor) upgrade() error {
 		return err
 	}
 	// Not while reloading is held: a stop that waited for it would be late.
-	if err := s.checkProgram(life); err != nil {
+	if err := s.checkPrograms(life); err != nil {
 		return err
 	}
+	if err := s.beginUpgrade(); err != nil {
+		return err
+	}
+	s.notify(systemd.Reloading()...)
+	s.stop()
+	return nil
+}
+
+// beginUpgrade has no reload begin any more, and what stops be passed on.
+func (s *Supervisor) beginUpgrade() error {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	if err := s.mayUpgrade(); err != nil {
@@ -66,13 +75,11 @@ func (s *Supervisor) upgrade() error {
 		s.log.Warn("programs that are started during the upgrade may find no supervisor", "error", err)
 	}
 	s.log.Info("upgrading", "program", s.programs.self)
-	s.notify(systemd.Reloading()...)
 	s.ending = true
 	s.handover.upgrading.Store(true)
 	for _, p := range s.gateway().ports {
 		p.memory.ring.SetLasting(true)
 	}
-	s.stop()
 	return nil
 }
 
@@ -94,31 +101,58 @@ func (s *Supervisor) mayUpgrade() error {
 	return nil
 }
 
-// checkProgram has the program where this one stood check the config, unless life ends before.
-func (s *Supervisor) checkProgram(life context.Context) error {
+// checkPrograms has the program where this one stood check the config, and that each of the three runs and belongs to the others, unless
+// life ends before.
+func (s *Supervisor) checkPrograms(life context.Context) error {
+	if _, err := s.try(life, s.programs.self, s.options.Check); err != nil {
+		return err
+	}
+	want := ""
+	for _, path := range []string{s.programs.self, s.programs.reader, s.programs.writer} {
+		said, err := s.try(life, path, []string{"--version"})
+		if err != nil {
+			return err
+		}
+		words := strings.Fields(said)
+		if len(words) == 0 {
+			return fmt.Errorf("%s --version says nothing: it is no program of serialvisor", path)
+		}
+		version := words[len(words)-1]
+		if want == "" {
+			want = version
+		}
+		if version != want {
+			return fmt.Errorf("%s has version %s, and the supervisor beside it %s: install all three programs of one version", path, version, want)
+		}
+	}
+	return nil
+}
+
+// try runs a program that must end with exit code 0, and returns what it says, unless life ends before.
+func (s *Supervisor) try(life context.Context, path string, args []string) (string, error) {
 	var said printout.Output
 	collect := func(r io.Reader) {
 		_, _ = io.Copy(&said, io.LimitReader(r, 4096))
 		_, _ = io.Copy(io.Discard, r)
 	}
-	p, err := s.spawner.Start(process.Command{Path: s.programs.self, Args: s.options.Check, Env: os.Environ(), Stdout: collect, Stderr: collect})
+	p, err := s.spawner.Start(process.Command{Path: path, Args: args, Env: os.Environ(), Stdout: collect, Stderr: collect})
 	if err != nil {
-		return fmt.Errorf("start the new program: %w", err)
+		return "", fmt.Errorf("start the new program: %w", err)
 	}
 	select {
 	case <-p.Exited:
 	case <-life.Done():
 		p.Stop(0)
-		return errNotRunning
+		return "", errNotRunning
 	case <-time.After(checkLimit):
 		p.Stop(0)
-		return fmt.Errorf("%s %s has not ended within %s", s.programs.self, strings.Join(s.options.Check, " "), checkLimit)
+		return "", fmt.Errorf("%s %s has not ended within %s", path, strings.Join(args, " "), checkLimit)
 	}
 	p.AwaitOutput(time.Second)
 	if p.ExitCode() != 0 {
-		return fmt.Errorf("%s %s: %s: %s", s.programs.self, strings.Join(s.options.Check, " "), result(p), strings.TrimSpace(said.String()))
+		return "", fmt.Errorf("%s %s: %s: %s", path, strings.Join(args, " "), result(p), strings.TrimSpace(said.String()))
 	}
-	return nil
+	return said.String(), nil
 }
 
 // answerUpgrade answers a request on Subjects.Upgrade. The supervisor stops after it.
@@ -197,22 +231,23 @@ func add(fds map[string]int, port string, names []string, list ...int) {
 const thisProgram = "/proc/self/exe"
 
 // Exec replaces this process with the new program, called in the same way, or with the one that runs if the new one does not start
-// after all. It returns with an error only, when all has ended in order that was to go on. It must be called on the main thread.
-func (u *Upgrade) Exec() error {
+// after all. Before that it calls cease, after which whoever asks for the end ends the process at once. It returns with an error only, when
+// all has ended in order that was to go on. It must be called on the main thread.
+func (u *Upgrade) Exec(cease func()) error {
 	defer runtime.KeepAlive(u.owner)
-	err := u.exec()
+	err := u.exec(cease)
 	u.owner.endLeft()
 	return err
 }
 
-func (u *Upgrade) exec() error {
+func (u *Upgrade) exec(cease func()) error {
 	variable, err := systemd.PassOn(u.fds)
 	if err != nil {
 		return err
 	}
 	// Until the new program listens to them they would end it.
 	signal.Ignore(restingSignals...)
-	interrupt.Cease()
+	cease()
 	environ := append(u.environ, variable)
 	if u.owner.asked.Err() != nil {
 		environ = append(environ, stopVariable+"=1")

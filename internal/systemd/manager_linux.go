@@ -4,10 +4,12 @@
 package systemd
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +21,11 @@ type Manager struct {
 	address  string
 	keeps    bool
 	watchdog time.Duration
+	deaf     atomic.Bool // it has not read for sendLimit, and is not waited for before it does
 }
+
+// sendLimit is how long is waited for a service manager that does not read. It may be busy for a while, and may be stuck.
+const sendLimit = time.Second
 
 // Enabled is set by the unit for a systemd older than 254, which does not say FDSTORE itself.
 const Enabled = "SERIALVISOR_FDSTORE"
@@ -47,8 +53,13 @@ func FromEnviron() (m *Manager, passed map[string][]int, err error) {
 	if err != nil {
 		return nil, passed, fmt.Errorf("service manager: %w", err)
 	}
+	limited := unix.NsecToTimeval(sendLimit.Nanoseconds())
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limited); err != nil {
+		_ = unix.Close(fd)
+		return nil, passed, fmt.Errorf("service manager: %w", err)
+	}
 	kept, _ := strconv.Atoi(limit)
-	return &Manager{fd, socket, kept > 0, watchdog}, passed, problem
+	return &Manager{socket: fd, address: socket, keeps: kept > 0, watchdog: watchdog}, passed, problem
 }
 
 // watchdogFromEnviron is what sd_watchdog_enabled(3) returns.
@@ -141,13 +152,25 @@ func (m *Manager) Drop(name string) error {
 	return nil
 }
 
-// send waits while the service manager has too much to do.
+// ErrDeaf is wrapped by the error for what a service manager does not take.
+var ErrDeaf = errors.New("the service manager does not read")
+
+// send waits while the service manager has too much to do, for a time.
 func (m *Manager) send(text string, rights []byte) error {
 	for {
-		// The address is written to by the call, so that each needs its own.
-		err := unix.Sendmsg(m.socket, []byte(text), rights, &unix.SockaddrUnix{Name: m.address}, unix.MSG_NOSIGNAL)
-		if err != unix.EINTR {
-			return err
+		flags := unix.MSG_NOSIGNAL
+		if m.deaf.Load() {
+			flags |= unix.MSG_DONTWAIT
 		}
+		// The address is written to by the call, so that each needs its own.
+		err := unix.Sendmsg(m.socket, []byte(text), rights, &unix.SockaddrUnix{Name: m.address}, flags)
+		if err == unix.EINTR {
+			continue
+		}
+		m.deaf.Store(err == unix.EAGAIN)
+		if err == unix.EAGAIN {
+			return ErrDeaf
+		}
+		return err
 	}
 }
