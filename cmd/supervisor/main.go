@@ -15,8 +15,7 @@ import (
 	"github.com/serialvisor/serialvisor/internal/ipc"
 )
 
-// version is set by the linker for releases.
-var version = "0.1.0"
+var version = ipc.Version
 
 // Exit codes.
 const (

@@ -194,6 +194,10 @@ func TestUpgradeIsRefused(t *testing.T) {
 		{"a config with a mistake", func() { g.write(t, "ports: {gps: {baud: fast}}\n") }, "c.yaml:1:"},
 		{"a program that does not run", func() { g.replace(t, "supervisor", "#!/bin/sh\necho no such library >&2; exit 127\n") }, "no such library"},
 		{"a program that is none", func() { g.replace(t, "supervisor", "nothing") }, "exec format error"},
+		{"a reader that is none", func() { g.replace(t, "reader", "nothing") }, "exec format error"},
+		{"a writer that does not run", func() { g.replace(t, "writer", "#!/bin/sh\necho no such library >&2; exit 127\n") }, "no such library"},
+		{"a writer that is another program", func() { g.replace(t, "writer", "#!/bin/sh\n") }, "it is no program of serialvisor"},
+		{"a reader of another version", func() { g.replace(t, "reader", "#!/bin/sh\necho reader version 0.0.1\n") }, "version 0.0.1"},
 		{"a program that is missing", func() { g.remove(t, "reader") }, "reader is missing"},
 	} {
 		c.spoil()

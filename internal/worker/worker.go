@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"syscall"
@@ -51,6 +52,10 @@ type Worker struct {
 
 // Main runs a worker process and returns its exit code. run returns when ctx ends, which is when the supervisor asks.
 func Main(run func(ctx context.Context, w *Worker) error) int {
+	if len(os.Args) == 2 && os.Args[1] == "--version" { // by which the supervisor finds out whether the program runs
+		fmt.Println(filepath.Base(os.Args[0]), "version", ipc.Version)
+		return ipc.ExitOK
+	}
 	w, err := fromEnviron()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", os.Args[0], err)

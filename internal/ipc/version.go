@@ -1,0 +1,4 @@
+package ipc
+
+// Version is that of the programs, which belong together. The linker sets it for releases.
+var Version = "0.1.0"
