@@ -46,6 +46,7 @@ type Process struct {
 	state    *os.ProcessState // set when Exited is closed; nil: not known
 	starved  bool             // the kernel has killed it for want of memory; set when Exited is closed
 	output   sync.WaitGroup
+	dead     atomic.Bool // it is reaped, and what it has left behind may not be dead
 	detached atomic.Bool // nobody reads the output any more, though there is more to come
 	pipes    []*os.File  // our ends
 }
@@ -223,6 +224,7 @@ func (p *Process) reap(s *Spawner, exited, drained chan<- struct{}) {
 		p.state = state
 	}
 	s.reaped(p.Pid)
+	p.dead.Store(true)
 	p.starved = p.killed() && s.starved()
 	// What the family has left is killed with it; an empty group gives an error.
 	_ = unix.Kill(-p.Pid, unix.SIGKILL)
@@ -340,6 +342,9 @@ func (p *Process) HasExited() bool {
 		return false
 	}
 }
+
+// Reaped says whether the process itself has ended, though what it has left behind may not have.
+func (p *Process) Reaped() bool { return p.dead.Load() }
 
 // Starved says whether the kernel has killed the process for want of memory.
 func (p *Process) Starved() bool { return p.HasExited() && p.starved }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -239,13 +240,24 @@ func (l *life) hear(n process.Notice, starting, alive *time.Timer) {
 	}
 }
 
-// shortened makes a text fit for a table.
+// shortened makes a text fit for a table: what would move a terminal's cursor, or change its colours, is written out.
 func shortened(s string) string {
-	if most := 200; len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
+	var text strings.Builder
+	for _, r := range strings.ToValidUTF8(s, "\uFFFD") {
+		if text.Len() > shortenedMost {
+			return text.String() + "…"
+		}
+		if unicode.IsPrint(r) {
+			text.WriteRune(r)
+		} else {
+			text.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
 	}
-	return s
+	return text.String()
 }
+
+// shortenedMost is about how many bytes of a text are shown.
+const shortenedMost = 200
 
 // kill ends a process that does not do as it must.
 func (l *life) kill(reason string) {
@@ -261,7 +273,11 @@ func (l *life) halt() {
 	defer l.halting.Unlock()
 	l.note(func(s *ipc.WorkerStatus) { s.State = ipc.WorkerStopping })
 	if !l.process.Stop(l.config.StopTimeout) {
-		l.log.Error("worker does not end, a system call holds it", "worker", l.config.Name, "pid", l.process.Pid)
+		if l.process.Reaped() {
+			l.log.Warn("worker has ended, and what it has started is being killed", "worker", l.config.Name, "pid", l.process.Pid)
+		} else {
+			l.log.Error("worker does not end, a system call holds it", "worker", l.config.Name, "pid", l.process.Pid)
+		}
 		<-l.process.Exited // there must not be two
 	}
 }

@@ -34,9 +34,29 @@ func untilUpgrade(ctx context.Context) (_ context.Context, stop func()) {
 	return ctx, func() { end(nil) }
 }
 
-// firstFiles are where the descriptors of a successor begin, in turn: they are not moved to where its predecessor's are, as the
-// runtime needs some of those until the end.
-var firstFiles = [2]int{64, 128}
+// usualFirst is where the descriptors of a successor begin, if it can be.
+const usualFirst = 64
+
+// firstFree is where so many descriptors in a row are free. They are not moved to where those of this program are, as the runtime needs
+// some of those until the end.
+func firstFree(count int) (int, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, os.NewSyscallError("getrlimit", err)
+	}
+	most := int(min(limit.Cur, 1<<16))
+	for _, from := range []int{usualFirst, ipc.FDFirst} {
+		free := 0
+		for fd := from; fd < most; fd++ {
+			if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil {
+				free = 0
+			} else if free++; free == count {
+				return fd - count + 1, nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("there are no %d free descriptors in a row below %d; raise the limit: LimitNOFILE= in the service's unit", count, most)
+}
 
 // becomeSuccessor waits for the program that goes on in this process and becomes it. It returns io.EOF if there is none, and any
 // error only while nothing is lost: all that a worker has is in its port's memory.
@@ -55,9 +75,9 @@ func becomeSuccessor() error {
 	if err := closeAllOnExec(); err != nil {
 		return err
 	}
-	first := firstFiles[0]
-	if ipc.Descriptor(ipc.FDFirst) == first {
-		first = firstFiles[1]
+	first, err := firstFree(len(files) - ipc.FDFirst)
+	if err != nil {
+		return err
 	}
 	for i, fd := range files {
 		to := i
