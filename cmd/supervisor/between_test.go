@@ -35,13 +35,13 @@ func (g *gateway) between(t *testing.T, do ...any) {
 }
 
 // playBetween is the new supervisor. It does what it is to do as one that runs a gateway, or else, with "checked" before that, when it
-// has found the config good.
+// has found the config good and said its version.
 func playBetween(folder string) int {
 	do, err := os.ReadFile(filepath.Join(folder, betweenFile))
 	words := strings.Fields(string(do))
 	switch {
 	case err != nil:
-	case words[0] == "checked" && os.Args[1] == "check":
+	case words[0] == "checked" && os.Args[1] == "--version":
 		check := exec.Command(filepath.Join(folder, nextProgram), os.Args[1:]...)
 		check.Stdout, check.Stderr = os.Stdout, os.Stderr
 		if err = check.Run(); err == nil {
