@@ -233,7 +233,7 @@ func TestStopDuringAnUpgrade(t *testing.T) {
 	g.wantInTime(t)
 }
 
-// Whoever stops the supervisor while it stops for another program is heard, and nothing that was received is lost.
+// Whoever stops the supervisor while another program takes over is heard, by one of them, and nothing that was received is lost.
 func TestStopWinsOverAnUpgrade(t *testing.T) {
 	g := newOpenGateway(t)
 	g.addWorkers(t, []string{"slow", `command: "trap 'sleep 2; exit' TERM; while :; do sleep 0.1; done"`})
@@ -247,13 +247,12 @@ func TestStopWinsOverAnUpgrade(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitUntil(t, "the upgrade has begun", func() bool { return strings.Contains(g.errors.String(), "msg=upgrading") })
-	count := stop()
 	g.wantInTime(t)
-	if n := strings.Count(g.errors.String(), "msg=ready"); n != 1 {
-		t.Errorf("%d supervisors have begun\n%s", n, g.errors)
-	}
-	if err := upgrade.Wait(); err == nil || !strings.Contains(said.String(), "has ended, and no supervisor has taken its place") {
-		t.Errorf("the upgrade ended with %v: %s", err, &said)
+	count := stop()
+	begun := strings.Count(g.errors.String(), "msg=ready")
+	switch err := upgrade.Wait(); {
+	case begun > 2, err == nil && begun < 2, err != nil && !strings.Contains(said.String(), "has ended, and no supervisor has taken its place"):
+		t.Errorf("%d supervisors have begun, and the upgrade ended with %v: %s\n%s", begun, err, &said, g.errors)
 	}
 	g.run(t)
 	g.awaitLines(t, count)
