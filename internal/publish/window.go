@@ -13,7 +13,7 @@ import (
 
 // Limits of what may be under way. One frame always may, however long.
 const (
-	windowMessages = 4096
+	windowMessages = 1024
 	windowBytes    = 8 << 20
 	// firstSlots is how many there is room for at first: most ports never need more, and there are many publishers. There is
 	// twice as much each time that it does not do, up to windowMessages.
