@@ -126,10 +126,13 @@ func TestTLS(t *testing.T) {
 	a.issue(t, "lab")
 	stranger := newAuthority(t, t.TempDir())
 	stranger.issue(t, "lab")
-	address := freeAddress(t)
-	g.setBroker(t, "listen: "+address+", tls: {cert: server.pem, key: server.key, ca: ca.pem, verify: true}, users: [{name: lab, role: tap, ports: [gps]}]")
+	address, web := freeAddress(t), freeAddress(t)
+	g.setBroker(t, "listen: "+address+", tls: {cert: server.pem, key: server.key, ca: ca.pem, verify: true}, websocket: {listen: "+web+"}, users: [{name: lab, role: tap, ports: [gps]}]")
 	g.run(t)
 	g.await(t, "the port is open", func(p portNumbers) bool { return p.State == "open" })
+	if inside := g.env(t, "tap")["NATS_URL"]; !strings.HasPrefix(inside, "nats://127.0.0.1:") {
+		t.Errorf("the way without TLS is %s, and other machines could take it", inside)
+	}
 
 	url := "tls://" + address
 	trusted := &tls.Config{RootCAs: a.pool, Certificates: []tls.Certificate{a.pair(t, "lab")}}
@@ -189,6 +192,14 @@ func TestTLS(t *testing.T) {
 	})
 	second := a.issue(t, "server")
 	waitUntil(t, "the renewed certificate is used", func() bool { return number() == second })
+	page, err := tls.Dial("tcp", web, trusted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = page.Close() }()
+	if got := page.ConnectionState().PeerCertificates[0].SerialNumber.Int64(); got != second {
+		t.Errorf("pages are shown certificate %d, want %d", got, second)
+	}
 	if nc.Status() != nats.CONNECTED {
 		t.Error("a client was cut off when a certificate was renewed")
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
@@ -128,6 +129,17 @@ func TestUsers(t *testing.T) {
 		})
 	}
 
+	js, err := jetstream.New(taps["lab"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := jetstream.ConsumerConfig{Durable: "kept", FilterSubject: "serial.gps.>"}
+	if c, err := js.CreateConsumer(t.Context(), "SERIAL_HISTORY", kept); err != nil {
+		t.Fatal(err)
+	} else if m, err := c.Next(); err != nil || !strings.HasPrefix(m.Subject(), "serial.gps.") {
+		t.Errorf("the history has %v, %v", m, err)
+	}
+
 	// A reload: lab's ports change, keyed is gone, and robot is as before.
 	users("{name: lab, password: "+lab+", role: tap, ports: [other]}", send)
 	var reply ipc.ReloadReply
@@ -141,6 +153,9 @@ func TestUsers(t *testing.T) {
 	if _, err := g.tryAs(t, "keyed", byKey); err == nil {
 		t.Error("a user that is gone was let in")
 	}
+	wantDenied(t, g.as(t, "lab", nats.UserInfo("lab", "correct horse")), "publish to \"$JS.API.CONSUMER.MSG.NEXT.SERIAL_HISTORY.kept\"", func(nc *nats.Conn) error {
+		return nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT.SERIAL_HISTORY.kept", nc.NewInbox(), nil)
+	})
 	wantDenied(t, g.as(t, "lab", nats.UserInfo("lab", "correct horse")), "subscription to \"serial.gps.rx\"", func(nc *nats.Conn) error {
 		_, err := nc.SubscribeSync("serial.gps.rx")
 		return err

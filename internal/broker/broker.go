@@ -86,6 +86,7 @@ var (
 func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
 	b := &Broker{opts: opts, subjects: ipc.Subjects{Root: opts.Root}, users: map[string]Grant{}, handles: map[string]jetstream.Stream{}, unused: map[string]bool{}, offered: map[string]bool{}}
 	b.log = newServerLog(opts.Log, &b.laggards)
+	b.gate.history, b.gate.root = b.subjects.History(), b.subjects.Root
 	b.store.state = ipc.StoreOK
 	b.history.Store(&opts.History)
 	traffic, control := b.ownUsers()

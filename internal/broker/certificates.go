@@ -52,6 +52,9 @@ func newCertificates(files TLS, log *slog.Logger) (*certificates, error) {
 func (c *certificates) server() *tls.Config {
 	config := c.current().Clone()
 	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.current(), nil }
+	// The listener for WebSockets does not ask for a config.
+	config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &c.current().Certificates[0], nil }
+	config.Certificates = nil
 	return config
 }
 

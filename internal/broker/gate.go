@@ -22,7 +22,8 @@ import (
 type gate struct {
 	history string
 	mu      sync.Mutex        // guards all below
-	owners  map[string]string // of the consumers, by name
+	owners  map[string]owned  // the consumers that there are, by name
+	root    string            // of the gateway's subjects
 	readers map[uint64]reader // connections of those who may read, by number
 }
 
@@ -85,7 +86,6 @@ func (b *Broker) readHistory() []string {
 
 // keepGate begins to answer at the gate, and learns whose the consumers are that there are.
 func (b *Broker) keepGate() error {
-	b.gate.history = b.subjects.History()
 	for subject, handle := range map[string]nats.MsgHandler{
 		gated + "*.*":         b.atGate,
 		gated + "*.CREATE.>":  b.atGate,
@@ -242,12 +242,10 @@ func (b *Broker) makeConsumer(m *nats.Msg, home string, user Grant, path string)
 	if c.Filter != "" {
 		what += "." + c.Filter
 	}
-	before := b.gate.claim(name, user.Name)
+	release := b.gate.claim(name, owned{user.Name, c.filters()})
 	answer, err := b.askHistory(what, body)
 	if err != nil || isRefusal(answer) {
-		if !before {
-			b.gate.release(name)
-		}
+		release()
 		return answer, err
 	}
 	b.letRead(m, user, name, c.Durable != "")
@@ -275,22 +273,40 @@ func (b *Broker) mayConsume(user Grant, name string, c consumerConfig) error {
 	if c.Deliver != "" && (!ipc.IsInbox(c.Deliver) || strings.ContainsAny(c.Deliver, "*>")) {
 		return refused{403, 10069, fmt.Sprintf("a consumer delivers to an inbox, and %s is none", c.Deliver)}
 	}
-	if len(user.Ports) == 0 {
+	switch outside := b.gate.outside(user, c.filters()); outside {
+	case "":
 		return nil
+	case everything:
+		return refused{403, 10045, fmt.Sprintf("user %s may read the history of %s alone: set filter_subject to %s", user.Name, strings.Join(user.Ports, ", "), b.subjects.Port(user.Ports[0])+".>")}
+	default:
+		return refused{403, 10045, fmt.Sprintf("user %s may read the history of %s alone, and not of %s", user.Name, strings.Join(user.Ports, ", "), outside)}
 	}
-	filters := c.Filters
+}
+
+func (c consumerConfig) filters() []string {
 	if c.Filter != "" {
-		filters = append(filters, c.Filter)
+		return append(slices.Clone(c.Filters), c.Filter)
+	}
+	return c.Filters
+}
+
+// everything is what comes out of a consumer without a filter.
+const everything = ">"
+
+// outside returns what of a consumer with some filters a user may not read, or empty.
+func (g *gate) outside(user Grant, filters []string) string {
+	if len(user.Ports) == 0 {
+		return ""
 	}
 	if len(filters) == 0 {
-		return refused{403, 10045, fmt.Sprintf("user %s may read the history of %s alone: set filter_subject to %s", user.Name, strings.Join(user.Ports, ", "), b.subjects.Port(user.Ports[0])+".>")}
+		return everything
 	}
 	for _, f := range filters {
-		if !slices.ContainsFunc(user.Ports, func(port string) bool { return strings.HasPrefix(f, b.subjects.Port(port)+".") }) {
-			return refused{403, 10045, fmt.Sprintf("user %s may read the history of %s alone, and not of %s", user.Name, strings.Join(user.Ports, ", "), f)}
+		if !slices.ContainsFunc(user.Ports, func(port string) bool { return strings.HasPrefix(f, g.root+"."+port+".") }) {
+			return f
 		}
 	}
-	return nil
+	return ""
 }
 
 func isRefusal(answer []byte) bool {

@@ -117,7 +117,11 @@ func hostPort(address string) (host string, port int, err error) {
 // listenInside opens a way for this machine's own programs when clients must use TLS: their connections leave the machine as
 // little as a file does.
 func (b *Broker) listenInside() (err error) {
-	if b.inside, err = net.Listen("tcp", b.opts.Inside); err != nil {
+	address := "127.0.0.1:0"
+	if b.opts.Inside != "" {
+		address = b.opts.Inside
+	}
+	if b.inside, err = net.Listen("tcp", address); err != nil {
 		b.inside, err = net.Listen("tcp", "127.0.0.1:0")
 	}
 	if err != nil {

@@ -12,11 +12,17 @@ import (
 // A consumer that ends with who reads from it is read from by the connection alone that made it; one that lasts, by all connections
 // of its owner. Which these are is among their permissions.
 
+// owned is a consumer that the gate knows.
+type owned struct {
+	by      string   // the user; empty: one of the gateway's own
+	filters []string // what comes out of it; none: everything
+}
+
 // owner is whose a consumer is, or empty.
 func (g *gate) owner(consumer string) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.owners[consumer]
+	return g.owners[consumer].by
 }
 
 func (g *gate) knows(consumer string) bool {
@@ -30,30 +36,30 @@ func (g *gate) knows(consumer string) bool {
 func (g *gate) count(user string) (n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, owner := range g.owners {
-		if owner == user {
+	for _, c := range g.owners {
+		if c.by == user {
 			n++
 		}
 	}
 	return n
 }
 
-// claim notes whose a consumer is that is about to be made, and says whether it was known before.
-func (g *gate) claim(consumer, user string) (known bool) {
+// claim notes whose a consumer is that is about to be made or changed. The returned function takes that back.
+func (g *gate) claim(consumer string, its owned) (release func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	_, known = g.owners[consumer]
+	before, known := g.owners[consumer]
 	if g.owners == nil {
-		g.owners = map[string]string{}
+		g.owners = map[string]owned{}
 	}
-	g.owners[consumer] = user
-	return known
-}
-
-func (g *gate) release(consumer string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	delete(g.owners, consumer)
+	g.owners[consumer] = its
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.owners[consumer] = before; !known {
+			delete(g.owners, consumer)
+		}
+	}
 }
 
 // reads is what a connection may ask for of its consumers.
@@ -64,17 +70,18 @@ func (g *gate) reads(consumers []string) (subjects []string) {
 	return subjects
 }
 
-// lasting are the consumers of a user that all of its connections may read from. mu must be held.
-func (g *gate) lasting(user string) (list []string) {
+// lasting are the consumers that all connections of a user with some rights may read from: an earlier config may have let him make
+// others. mu must be held.
+func (g *gate) lasting(user Grant) (list []string) {
 	of := map[string]bool{}
 	for _, r := range g.readers {
 		for _, c := range r.own {
 			of[c] = true
 		}
 	}
-	for c, owner := range g.owners {
-		if owner == user && !of[c] {
-			list = append(list, c)
+	for name, c := range g.owners {
+		if c.by == user.Name && !of[name] && g.outside(user, c.filters) == "" {
+			list = append(list, name)
 		}
 	}
 	return list
@@ -93,7 +100,7 @@ func (g *gate) enter(c server.ClientAuthentication, user Grant, lives func(id ui
 		}
 	}
 	g.readers[c.GetID()] = reader{client: c, user: user}
-	return g.reads(g.lasting(user.Name))
+	return g.reads(g.lasting(user))
 }
 
 // letRead lets those read from a consumer who may.
@@ -119,7 +126,7 @@ func (g *gate) permit(which func(id uint64, r reader) bool) {
 			continue
 		}
 		p := r.user.permissions()
-		p.Publish.Allow = append(p.Publish.Allow, g.reads(append(g.lasting(r.user.Name), r.own...))...)
+		p.Publish.Allow = append(p.Publish.Allow, g.reads(append(g.lasting(r.user), r.own...))...)
 		r.client.RegisterUser(&server.User{Username: r.user.Name, Permissions: p})
 	}
 }
@@ -135,7 +142,7 @@ func (b *Broker) consumerGone(m *nats.Msg) {
 	g := &b.gate
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	user, known := g.owners[gone.Consumer]
+	c, known := g.owners[gone.Consumer]
 	if !known {
 		return
 	}
@@ -149,7 +156,7 @@ func (b *Broker) consumerGone(m *nats.Msg) {
 		}
 	}
 	if !alone {
-		g.permit(func(_ uint64, r reader) bool { return r.user.Name == user })
+		g.permit(func(_ uint64, r reader) bool { return r.user.Name == c.by })
 	}
 }
 
@@ -162,10 +169,14 @@ func (b *Broker) learnOwners(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	owners := map[string]string{}
+	owners := map[string]owned{}
 	list := s.ListConsumers(ctx)
 	for info := range list.Info() {
-		owners[info.Name] = info.Config.Metadata[ownerKey]
+		filters := info.Config.FilterSubjects
+		if info.Config.FilterSubject != "" {
+			filters = append(filters, info.Config.FilterSubject)
+		}
+		owners[info.Name] = owned{info.Config.Metadata[ownerKey], filters}
 	}
 	if err := list.Err(); err != nil {
 		return err
