@@ -66,6 +66,101 @@ func narrowedAttacks() []attack {
 		asks(who, "reads the history of another port, with its own in the subject", create+".x1.serial.gps.rx", `{"stream_name":"SERIAL_HISTORY","config":{"name":"x1","ack_policy":"none","filter_subject":"serial.other.>"}}`),
 		asks(who, "reads the history without a filter, with its port in the subject", create+".x2.serial.gps.rx", `{"stream_name":"SERIAL_HISTORY","config":{"name":"x2","ack_policy":"none"}}`),
 		asks(who, "reads another port by the old call", "$JS.API.CONSUMER.DURABLE.CREATE.SERIAL_HISTORY.x3", `{"stream_name":"SERIAL_HISTORY","config":{"durable_name":"x3","ack_policy":"explicit","filter_subject":"serial.other.>"}}`),
+		asks(who, "reads another port by a key that is there twice, in two cases", create+".x4", `{"stream_name":"SERIAL_HISTORY","config":{"name":"x4","ack_policy":"none","filter_subjects":["serial.other.>"],"FILTER_SUBJECTS":["serial.gps.rx"],"filter_subject":"","Filter_Subject":"serial.other.state"}}`),
+		{who, "has a consumer deliver to where all hear it, by a key in another case", func(a *arena) error {
+			nc := a.clients[who]
+			request := `{"stream_name":"SERIAL_HISTORY","config":{"name":"x5","ack_policy":"none","filter_subjects":["serial.gps.>"],"deliver_subject":"serial.supervisor.log.forged","DELIVER_SUBJECT":""}}`
+			sub, err := nc.SubscribeSync("serial.supervisor.log.forged")
+			if err != nil {
+				return err
+			}
+			defer func() { _ = sub.Unsubscribe() }()
+			if _, err := nc.Request(create+".x5", []byte(request), patience); err != nil {
+				return err
+			}
+			a.after(20)
+			if n, _, _ := sub.Pending(); n > 0 {
+				return fmt.Errorf("it hears %d of its frames there", n)
+			}
+			_, err = nc.Request("$JS.API.CONSUMER.DELETE.SERIAL_HISTORY.x5", nil, patience)
+			return err
+		}},
+		asks(who, "makes a consumer with ten thousand filters", create+".x6", `{"stream_name":"SERIAL_HISTORY","config":{"name":"x6","filter_subjects":["`+strings.Repeat(`serial.gps.a","`, 10_000)+`serial.gps.b"]}}`),
+		{who, "claims names that others make consumers by", func(a *arena) error {
+			stop, stopped := make(chan struct{}), make(chan struct{})
+			go func() {
+				defer close(stopped)
+				bad := []byte(`{"stream_name":"SERIAL_HISTORY","config":{"durable_name":"panel","filter_subject":"serial.gps.rx","deliver_policy":"by_start_sequence","description":"` + strings.Repeat("x", 8000) + `"}}`)
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						_, _ = a.clients[who].Request("$JS.API.CONSUMER.DURABLE.CREATE.SERIAL_HISTORY.panel", bad, patience)
+					}
+				}
+			}()
+			js, err := jetstream.New(a.clients["rival"])
+			for range 50 {
+				var c jetstream.Consumer
+				if c, err = js.CreateConsumer(a.t.Context(), s, jetstream.ConsumerConfig{Durable: "panel", FilterSubject: "serial.other.state"}); err != nil {
+					if strings.Contains(err.Error(), "taken") {
+						continue // for a moment, by a name that is the other's to try
+					}
+					break
+				}
+				if _, err = c.Info(a.t.Context()); err == nil {
+					err = js.DeleteConsumer(a.t.Context(), s, "panel")
+				}
+				if err != nil {
+					break
+				}
+			}
+			close(stop)
+			<-stopped
+			if err != nil && strings.Contains(err.Error(), "taken") {
+				err = nil
+			}
+			return err
+		}},
+		{who, "acknowledges what there is not, and keeps others' acknowledgements waiting", func(a *arena) error {
+			nc := a.clients[who]
+			js, err := jetstream.New(nc)
+			if err != nil {
+				return err
+			}
+			if _, err := js.CreateConsumer(a.t.Context(), s, jetstream.ConsumerConfig{Durable: "mine", FilterSubject: "serial.gps.rx"}); err != nil {
+				return err
+			}
+			defer func() { _ = js.DeleteConsumer(a.t.Context(), s, "mine") }()
+			for range 200 {
+				for _, data := range []string{"", `+NXT {"batch":1,"expires":60000000000}`} {
+					if err := nc.PublishRequest("$JS.ACK.SERIAL_HISTORY.mine.1.1.1.1.0", nc.NewInbox(), []byte(data)); err != nil {
+						return err
+					}
+				}
+			}
+			if err := nc.Flush(); err != nil {
+				return err
+			}
+			others, err := jetstream.New(a.clients["tap"])
+			if err != nil {
+				return err
+			}
+			c, err := others.CreateConsumer(a.t.Context(), s, jetstream.ConsumerConfig{FilterSubject: "serial.gps.rx"})
+			if err != nil {
+				return err
+			}
+			m, err := c.Next()
+			if err != nil {
+				return err
+			}
+			begun := time.Now()
+			if err := m.DoubleAck(a.t.Context()); err != nil || time.Since(begun) > 3*time.Second {
+				return fmt.Errorf("another's took %s: %w", time.Since(begun), err)
+			}
+			return nil
+		}},
 		{who, "changes its consumer to another port", func(a *arena) error {
 			js, err := jetstream.New(a.clients[who])
 			if err != nil {

@@ -21,7 +21,7 @@ func (b *Broker) Check(c server.ClientAuthentication) bool {
 	if !known {
 		return false
 	}
-	mqtt := u.Apart && b.opts.MQTT != "" && isMQTT(c.GetOpts())
+	mqtt := u.Apart && b.opts.MQTT != "" && isMQTT(c)
 	account, err := b.home(u, mqtt)
 	if err != nil {
 		b.opts.Log.Error("a user was not let in", "user", u.Name, "error", err)
@@ -50,8 +50,12 @@ func (b *Broker) Check(c server.ClientAuthentication) bool {
 // lives says whether a connection is still there.
 func (b *Broker) lives(id uint64) bool { return b.server.GetClient(id) != nil }
 
-// isMQTT says whether a client speaks MQTT: of such the server takes the password for a token, too.
-func isMQTT(o *server.ClientOpts) bool { return o.Token != "" && o.Token == o.Password }
+// isMQTT says whether a client speaks MQTT: of such the server takes the password for a token, too, and gives it nothing
+// to sign.
+func isMQTT(c server.ClientAuthentication) bool {
+	o := c.GetOpts()
+	return o.Token != "" && o.Token == o.Password && len(c.GetNonce()) == 0
+}
 
 // nameless are the connections of users that did not say their names, by which the server would find them.
 type nameless struct {

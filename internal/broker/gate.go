@@ -1,30 +1,30 @@
 package broker
 
 import (
-	"crypto/rand"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-
-	"github.com/serialvisor/serialvisor/internal/ipc"
 )
 
 // A gate stands before the history. JetStream's own rights end at the names of consumers: whoever may read from one may read from
 // all whose names he knows, and where a consumer delivers is for him to say who makes it. So consumers have owners here. The
 // gate sees what is asked about them and passes on what their owners may; the messages themselves do not pass it.
 type gate struct {
-	history string
+	history  string
+	changing sync.Mutex // held while a consumer is made or deleted, so that nobody comes in between
+
 	mu      sync.Mutex        // guards all below
 	owners  map[string]owned  // the consumers that there are, by name
 	root    string            // of the gateway's subjects
 	readers map[uint64]reader // connections of those who may read, by number
+	acking  map[string]int    // acknowledgements that wait for an answer, by user
 }
 
 // reader is a connection of a user who may read the history.
@@ -37,8 +37,15 @@ type reader struct {
 const (
 	// ownerKey is where a consumer's metadata names its owner.
 	ownerKey = "serialvisor_user"
-	// mostConsumers bounds how many consumers a user may have at a time.
-	mostConsumers = 512
+	// mostConsumers bounds how many consumers a user may have at a time, and mostLasting how many of these all of its connections
+	// may read from.
+	mostConsumers, mostLasting = 512, 32
+	// mostFilters and mostConfig bound what describes one: the server compares each filter with each other.
+	mostFilters, mostConfig = 64, 16 << 10
+	// mostPending, mostPulls and mostBatch bound what one may have under way.
+	mostPending, mostPulls, mostBatch = 1000, 512, 10_000
+	// mostAcking bounds how many acknowledgements of a user may wait for an answer.
+	mostAcking = 64
 	// gateLimit is how long JetStream may take for what the gate asks it.
 	gateLimit = 4 * time.Second
 )
@@ -136,11 +143,13 @@ func (b *Broker) answerAtGate(m *nats.Msg, home string, user Grant, what, name s
 			request = nil
 		}
 		return b.askHistory("STREAM.INFO."+b.gate.history, request)
-	case "INFO", "DELETE":
+	case "INFO":
 		if b.gate.owner(name) != user.Name {
-			return nil, refused{404, 10014, "consumer not found"} // whose it is is nobody's business
+			return nil, errNoConsumer
 		}
-		return b.askHistory("CONSUMER."+what+"."+b.gate.history+"."+name, m.Data)
+		return b.askHistory("CONSUMER.INFO."+b.gate.history+"."+name, nil)
+	case "DELETE":
+		return b.deleteConsumer(user, name)
 	}
 	return nil, refused{400, 10025, "the gate does not know " + what}
 }
@@ -153,6 +162,9 @@ func (b *Broker) askHistory(what string, request []byte) ([]byte, error) {
 	}
 	return m.Data, nil
 }
+
+// errNoConsumer is for consumers of others, too: whose they are is nobody's business.
+var errNoConsumer = refused{404, 10014, "consumer not found"}
 
 // refused is an error in JetStream's form.
 type refused struct {
@@ -186,127 +198,37 @@ func (b *Broker) ackAtGate(m *nats.Msg) {
 		_ = b.traffic.Publish(subject, m.Data) // fails with the connection, and then the consumer is asked again
 		return
 	}
-	if answer, err := b.traffic.Request(subject, m.Data, gateLimit); err == nil {
-		_ = m.Respond(answer.Data)
+	// One that is wrong is not answered, and must not keep others waiting.
+	if bytes.HasPrefix(m.Data, []byte("+NXT")) || !b.gate.beginAck(user.Name) {
+		return
 	}
-}
-
-// makeConsumer makes a consumer that its maker alone may read from.
-func (b *Broker) makeConsumer(m *nats.Msg, home string, user Grant, path string) ([]byte, error) {
-	var request struct {
-		Stream string                     `json:"stream_name"`
-		Config map[string]json.RawMessage `json:"config"`
-		Action string                     `json:"action,omitempty"`
-	}
-	if err := json.Unmarshal(m.Data, &request); err != nil {
-		return nil, refused{400, 10025, "invalid JSON: " + err.Error()}
-	}
-	var c consumerConfig
-	if err := json.Unmarshal(m.Data, &struct {
-		Config *consumerConfig `json:"config"`
-	}{&c}); err != nil {
-		return nil, refused{400, 10025, "invalid JSON: " + err.Error()}
-	}
-	named, _, _ := strings.Cut(path, ".")
-	name := firstOf(c.Name, c.Durable, named, rand.Text())
-	if strings.ContainsAny(name, ". *>\t\r\n/\\") {
-		return nil, refused{400, 10015, "a consumer's name has no dots, wildcards, slashes and spaces"}
-	}
-	if err := b.mayConsume(user, name, c); err != nil {
-		return nil, err
-	}
-	if request.Config == nil {
-		request.Config = map[string]json.RawMessage{}
-	}
-	set := func(key string, value any) {
-		request.Config[key], _ = json.Marshal(value) // of strings
-	}
-	set("name", name)
-	if c.Metadata == nil {
-		c.Metadata = map[string]string{}
-	}
-	c.Metadata[ownerKey] = user.Name
-	set("metadata", c.Metadata)
-	if c.Deliver != "" {
-		set("deliver_subject", delivered+home+"."+c.Deliver)
-	}
-	request.Stream = b.gate.history
-	if !b.gate.knows(name) {
-		request.Action = "create" // and not change one of the gateway's own
-	}
-	body, err := json.Marshal(request)
-	if err != nil {
-		return nil, err
-	}
-	what := "CONSUMER.CREATE." + b.gate.history + "." + name
-	if c.Filter != "" {
-		what += "." + c.Filter
-	}
-	release := b.gate.claim(name, owned{user.Name, c.filters()})
-	answer, err := b.askHistory(what, body)
-	if err != nil || isRefusal(answer) {
-		release()
-		return answer, err
-	}
-	b.letRead(m, user, name, c.Durable != "")
-	return answer, nil
-}
-
-// consumerConfig is what the gate looks at.
-type consumerConfig struct {
-	Name     string            `json:"name"`
-	Durable  string            `json:"durable_name"`
-	Deliver  string            `json:"deliver_subject"`
-	Filter   string            `json:"filter_subject"`
-	Filters  []string          `json:"filter_subjects"`
-	Metadata map[string]string `json:"metadata"`
-}
-
-// mayConsume says what is wrong with a consumer that a user wants.
-func (b *Broker) mayConsume(user Grant, name string, c consumerConfig) error {
-	if b.gate.knows(name) && b.gate.owner(name) != user.Name {
-		return refused{403, 10013, fmt.Sprintf("consumer name %s is taken; choose another", name)}
-	}
-	if b.gate.count(user.Name) >= mostConsumers {
-		return refused{503, 10026, fmt.Sprintf("user %s has %d consumers of the history already; delete some, or wait until those that nobody reads from are gone", user.Name, mostConsumers)}
-	}
-	if c.Deliver != "" && (!ipc.IsInbox(c.Deliver) || strings.ContainsAny(c.Deliver, "*>")) {
-		return refused{403, 10069, fmt.Sprintf("a consumer delivers to an inbox, and %s is none", c.Deliver)}
-	}
-	switch outside := b.gate.outside(user, c.filters()); outside {
-	case "":
-		return nil
-	case everything:
-		return refused{403, 10045, fmt.Sprintf("user %s may read the history of %s alone: set filter_subject to %s", user.Name, strings.Join(user.Ports, ", "), b.subjects.Port(user.Ports[0])+".>")}
-	default:
-		return refused{403, 10045, fmt.Sprintf("user %s may read the history of %s alone, and not of %s", user.Name, strings.Join(user.Ports, ", "), outside)}
-	}
-}
-
-func (c consumerConfig) filters() []string {
-	if c.Filter != "" {
-		return append(slices.Clone(c.Filters), c.Filter)
-	}
-	return c.Filters
-}
-
-// everything is what comes out of a consumer without a filter.
-const everything = ">"
-
-// outside returns what of a consumer with some filters a user may not read, or empty.
-func (g *gate) outside(user Grant, filters []string) string {
-	if len(user.Ports) == 0 {
-		return ""
-	}
-	if len(filters) == 0 {
-		return everything
-	}
-	for _, f := range filters {
-		if !slices.ContainsFunc(user.Ports, func(port string) bool { return strings.HasPrefix(f, g.root+"."+port+".") }) {
-			return f
+	b.bridges.Go(func() {
+		defer b.gate.endAck(user.Name)
+		if answer, err := b.traffic.Request(subject, m.Data, gateLimit); err == nil {
+			_ = m.Respond(answer.Data)
 		}
+	})
+}
+
+func (g *gate) beginAck(user string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.acking == nil {
+		g.acking = map[string]int{}
 	}
-	return ""
+	if g.acking[user] >= mostAcking {
+		return false
+	}
+	g.acking[user]++
+	return true
+}
+
+func (g *gate) endAck(user string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.acking[user]--; g.acking[user] == 0 {
+		delete(g.acking, user)
+	}
 }
 
 func isRefusal(answer []byte) bool {

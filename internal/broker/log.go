@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -15,6 +16,7 @@ type serverLog struct {
 	log      *slog.Logger
 	laggards *laggards
 	leaf     leafLog
+	limit    limit
 	quiet    atomic.Bool // the store is being mended, of which its watcher tells
 
 	mu    sync.Mutex // guards fatal
@@ -49,7 +51,19 @@ func (l *serverLog) Warnf(format string, v ...any) {
 		l.log.Debug(text)
 		return
 	}
-	l.log.Warn(text)
+	l.say(slog.LevelWarn, text)
+}
+
+// say logs a line, unless there are too many.
+func (l *serverLog) say(level slog.Level, text string) {
+	leftOut, ok := l.limit.pass(time.Now())
+	switch {
+	case !ok:
+	case leftOut > 0:
+		l.log.Log(context.Background(), level, text, "left_out_before", leftOut)
+	default:
+		l.log.Log(context.Background(), level, text)
+	}
 }
 
 // Fatalf implements server.Logger.
@@ -70,7 +84,7 @@ func (l *serverLog) Errorf(format string, v ...any) {
 		l.log.Debug(text)
 		return
 	}
-	l.log.Error(text)
+	l.say(slog.LevelError, text)
 }
 
 // Debugf implements server.Logger.

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -16,6 +17,7 @@ import (
 type owned struct {
 	by      string   // the user; empty: one of the gateway's own
 	filters []string // what comes out of it; none: everything
+	lasts   bool     // all connections of the user may read from it
 }
 
 // owner is whose a consumer is, or empty.
@@ -25,41 +27,42 @@ func (g *gate) owner(consumer string) string {
 	return g.owners[consumer].by
 }
 
-func (g *gate) knows(consumer string) bool {
+// claim notes whose a consumer is that is about to be made or changed, unless it is another's. For one that was not known it returns a
+// function that takes that back.
+func (g *gate) claim(consumer string, its owned) (release func(), err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	_, known := g.owners[consumer]
-	return known
-}
-
-// count says how many consumers a user has.
-func (g *gate) count(user string) (n int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	if before, known := g.owners[consumer]; known {
+		if before.by != its.by {
+			return nil, refused{403, 10013, fmt.Sprintf("consumer name %s is taken; choose another", consumer)}
+		}
+		return nil, nil
+	}
+	count, lasting := 0, 0
 	for _, c := range g.owners {
-		if c.by == user {
-			n++
+		if c.by == its.by {
+			count++
+			if c.lasts {
+				lasting++
+			}
 		}
 	}
-	return n
-}
-
-// claim notes whose a consumer is that is about to be made or changed. The returned function takes that back.
-func (g *gate) claim(consumer string, its owned) (release func()) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	before, known := g.owners[consumer]
+	if count >= mostConsumers || its.lasts && lasting >= mostLasting {
+		return nil, refused{503, 10026, fmt.Sprintf("user %s has %d consumers of the history already, %d of them durable, and may have %d and %d; delete some, or wait until those that nobody reads from are gone",
+			its.by, count, lasting, mostConsumers, mostLasting)}
+	}
 	if g.owners == nil {
 		g.owners = map[string]owned{}
 	}
 	g.owners[consumer] = its
-	return func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if g.owners[consumer] = before; !known {
-			delete(g.owners, consumer)
-		}
-	}
+	return func() { g.disown(consumer) }, nil
+}
+
+// note keeps what a consumer has become.
+func (g *gate) note(consumer string, its owned) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.owners[consumer] = its
 }
 
 // reads is what a connection may ask for of its consumers.
@@ -131,7 +134,7 @@ func (g *gate) permit(which func(id uint64, r reader) bool) {
 	}
 }
 
-// consumerGone takes note that there is a consumer no more: its name may be another's from now on.
+// consumerGone takes note that there is a consumer no more, unless another was made by its name meanwhile.
 func (b *Broker) consumerGone(m *nats.Msg) {
 	var gone struct {
 		Consumer string `json:"consumer"`
@@ -139,17 +142,28 @@ func (b *Broker) consumerGone(m *nats.Msg) {
 	if json.Unmarshal(m.Data, &gone) != nil {
 		return
 	}
-	g := &b.gate
+	b.gate.changing.Lock()
+	defer b.gate.changing.Unlock()
+	if b.gate.owner(gone.Consumer) == "" {
+		return
+	}
+	if answer, err := b.askHistory("CONSUMER.INFO."+b.gate.history+"."+gone.Consumer, nil); err == nil && isRefusal(answer) {
+		b.gate.disown(gone.Consumer)
+	}
+}
+
+// disown forgets a consumer: its name may be another's from now on.
+func (g *gate) disown(consumer string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	c, known := g.owners[gone.Consumer]
+	c, known := g.owners[consumer]
 	if !known {
 		return
 	}
-	delete(g.owners, gone.Consumer)
+	delete(g.owners, consumer)
 	alone := false
 	for id, r := range g.readers {
-		if i := slices.Index(r.own, gone.Consumer); i >= 0 {
+		if i := slices.Index(r.own, consumer); i >= 0 {
 			r.own, alone = slices.Delete(r.own, i, i+1), true
 			g.readers[id] = r
 			g.permit(func(other uint64, _ reader) bool { return other == id })
@@ -176,7 +190,7 @@ func (b *Broker) learnOwners(ctx context.Context) error {
 		if info.Config.FilterSubject != "" {
 			filters = append(filters, info.Config.FilterSubject)
 		}
-		owners[info.Name] = owned{info.Config.Metadata[ownerKey], filters}
+		owners[info.Name] = owned{info.Config.Metadata[ownerKey], filters, info.Config.Durable != ""}
 	}
 	if err := list.Err(); err != nil {
 		return err
