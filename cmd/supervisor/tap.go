@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -87,6 +88,8 @@ func tap(ctx context.Context, place client.Place, out io.Writer, f tapFlags, por
 		printer.Align(ports)
 		fmt.Fprintln(os.Stderr, "supervisor: listening")
 		sayClosed(ctx, supervisor, ports)
+	}, Denied: func(who string, ports []string) {
+		fmt.Fprintf(os.Stderr, "supervisor: left out, as %s may not tap: %s\n", who, strings.Join(ports, ", "))
 	}, Missed: func(port string, bytes uint64) {
 		fmt.Fprintf(os.Stderr, "supervisor: port %s: %d received bytes are missing here\n", port, bytes)
 	}}, func(r capture.Record) error {

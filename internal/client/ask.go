@@ -23,7 +23,7 @@ type refusedError struct {
 func (e *refusedError) Error() string { return e.reason }
 
 // ask makes a request of the supervisor, in JSON, and decodes the answer. what is asked begins the errors. Nobody who answers is
-// an error that wraps nats.ErrNoResponders, a refusal a refusedError.
+// an error that wraps nats.ErrNoResponders, a refusal a refusedError, and what the user may not ask one that wraps errDenied.
 func (c *Client) ask(ctx context.Context, what string, limit time.Duration, m *nats.Msg, request, reply any) (err error) {
 	if request != nil {
 		if m.Data, err = json.Marshal(request); err != nil {
@@ -36,6 +36,8 @@ func (c *Client) ask(ctx context.Context, what string, limit time.Duration, m *n
 	switch {
 	case errors.Is(err, errBroken):
 		return fmt.Errorf("%s: %w, and whether it was done is not known; see `supervisor status`", what, err)
+	case errors.Is(err, errDenied):
+		return fmt.Errorf("%s: %w", what, err)
 	case err != nil:
 		return fmt.Errorf("%s: no answer: %w", what, err)
 	}

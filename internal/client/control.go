@@ -28,6 +28,9 @@ func (c *Client) Control(ctx context.Context, port string, changes map[string]st
 			break
 		}
 	}
+	if errors.Is(err, errDenied) {
+		return reply, c.deniedPort(ctx, "control", port, ipc.RoleSend)
+	}
 	if nobodyAnswers(err) {
 		_, status, err := c.StatusJSON(ctx)
 		if err != nil {

@@ -51,6 +51,9 @@ func (c *Client) Export(ctx context.Context, o ExportOptions, write func(capture
 	}
 	rebuilder := all[o.Port]
 	stream, err := c.history(ctx)
+	if errors.Is(err, errDenied) {
+		return 0, c.deniedPort(ctx, "read the history of", o.Port, ipc.RoleTap)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -68,6 +71,9 @@ func (c *Client) Export(ctx context.Context, o ExportOptions, write func(capture
 		}
 		return write(r)
 	})
+	if errors.Is(err, errDenied) {
+		return 0, c.deniedPort(ctx, "read the history of", o.Port, ipc.RoleTap)
+	}
 	return rebuilder.astray, err
 }
 

@@ -62,11 +62,13 @@ type Client struct {
 	nc       *nats.Conn
 	Subjects ipc.Subjects
 	url      string
+	user     string
 	place    Place
 
-	link  *link
-	drops atomic.Uint64 // how often messages were dropped that nobody took in time
-	back  chan struct{} // holds a token after the connection was made again
+	link    *link
+	denials denials
+	drops   atomic.Uint64 // how often messages were dropped that nobody took in time
+	back    chan struct{} // holds a token after the connection was made again
 }
 
 // Connect connects. A connection that breaks is made again, at the address and with the credentials that the supervisor has by
@@ -116,7 +118,7 @@ func connect(p Place, role ipc.Role, options ...nats.Option) (*Client, error) {
 		c.InboxPrefix = "_INBOX_" + string(role)
 	}
 	latest := &latest{place: p, role: role, last: c}
-	client := &Client{Subjects: ipc.Subjects{Root: c.Root}, url: c.URL, place: p, link: newLink(), back: make(chan struct{}, 1)}
+	client := &Client{Subjects: ipc.Subjects{Root: c.Root}, url: c.URL, user: c.User, place: p, link: newLink(), back: make(chan struct{}, 1)}
 	options = append([]nats.Option{
 		nats.UserInfoHandler(latest.user), nats.SetCustomDialer(latest), nats.IgnoreAuthErrorAbort(), nats.ReconnectWait(reconnectWait),
 	}, options...)
@@ -163,6 +165,7 @@ func (c *Client) watch(o *nats.Options) error {
 		if errors.Is(err, nats.ErrSlowConsumer) {
 			c.drops.Add(1)
 		}
+		c.denials.note(err)
 		if failed != nil {
 			failed(nc, sub, err)
 		}

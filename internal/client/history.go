@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -17,7 +18,12 @@ func (c *Client) history(ctx context.Context) (jetstream.Stream, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
+	ctx, stop := c.watchDenied(ctx, func(subject string) bool { return strings.HasPrefix(subject, "$JS.API.") })
+	defer stop()
 	stream, err := js.Stream(ctx, c.Subjects.History())
+	if err != nil && errors.Is(context.Cause(ctx), errDenied) {
+		return nil, fmt.Errorf("read the history: %w", errDenied)
+	}
 	return stream, historyError(err)
 }
 
@@ -38,11 +44,17 @@ func readHistory(ctx context.Context, stream jetstream.Stream, subjects []string
 	return consumer, historyError(err)
 }
 
+// errorOtherPorts is how the gateway refuses to show the history of ports that are not the user's.
+const errorOtherPorts = 10045
+
 // historyError says what the user can do about one.
 func historyError(err error) error {
+	var refusal *jetstream.APIError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &refusal) && refusal.ErrorCode == errorOtherPorts:
+		return fmt.Errorf("read the history: %w", errDenied)
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return errors.New("this gateway keeps no history: its config says history: {storage: none}")
 	case errors.Is(err, context.DeadlineExceeded):

@@ -80,6 +80,9 @@ func (l *Lease) Release(ctx context.Context) error {
 
 func (l *Lease) ask(ctx context.Context, r ipc.LeaseRequest) (reply ipc.LeaseReply, err error) {
 	err = l.client.ask(ctx, fmt.Sprintf("port %s: lease", l.port), answerLimit, nats.NewMsg(l.client.Subjects.Lease(l.port)), r, &reply)
+	if errors.Is(err, errDenied) {
+		return reply, l.client.deniedPort(ctx, "lease", l.port, ipc.RoleSend)
+	}
 	if nobodyAnswers(err) {
 		if _, err := l.client.Port(ctx, l.port); err != nil {
 			return reply, err

@@ -66,7 +66,7 @@ func (l *link) await(ctx context.Context) (context.Context, error) {
 var errBroken = errors.New("the supervisor was replaced or has ended meanwhile")
 
 // once makes a request, when the connection is whole, and returns its answer, which is waited for until ctx ends or the connection
-// breaks (errBroken).
+// breaks (errBroken), or the broker refuses it (errDenied).
 func (c *Client) once(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 	whole, err := c.link.await(ctx)
 	if err != nil {
@@ -76,6 +76,8 @@ func (c *Client) once(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 	defer cancel(nil)
 	stop := context.AfterFunc(whole, func() { cancel(errBroken) })
 	defer stop()
+	allowed := c.denials.watch(func(subject string) bool { return subject == m.Subject }, func() { cancel(errDenied) })
+	defer allowed()
 	answer, err := c.nc.RequestMsgWithContext(limited, m)
 	switch {
 	case err == nil:
@@ -84,6 +86,8 @@ func (c *Client) once(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 		return nil, unsent(err)
 	case ctx.Err() == nil && errors.Is(context.Cause(limited), errBroken):
 		return nil, errBroken
+	case ctx.Err() == nil && errors.Is(context.Cause(limited), errDenied):
+		return nil, errDenied
 	}
 	return nil, err
 }

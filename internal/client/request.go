@@ -71,6 +71,8 @@ func (c *Client) Request(ctx context.Context, port string, frame []byte, o Reque
 				return nil, err
 			}
 			continue
+		case errors.Is(err, errDenied):
+			return nil, fmt.Errorf("%w; nothing was sent", c.deniedPort(ctx, "make requests of", port, ipc.RoleSend))
 		case errors.Is(err, nats.ErrMaxPayload):
 			return nil, fmt.Errorf("port %s: the frame has %d bytes, the broker takes at most %d", port, len(frame), c.nc.MaxPayload())
 		case errors.Is(err, errBroken):

@@ -123,6 +123,8 @@ func (c *Client) handAgain(ctx context.Context, port string, request *nats.Msg) 
 		switch {
 		case err == nil:
 			return m, nil
+		case errors.Is(err, errDenied) && first.IsZero():
+			return nil, fmt.Errorf("%w; nothing was sent", c.deniedPort(ctx, "send to", port, ipc.RoleSend))
 		case errors.Is(err, errBroken) && first.IsZero():
 			p, perr := c.Port(ctx, port)
 			if perr != nil || p.Tx.QueueID == "" || request.Header.Get(ipc.HeaderMsgID) == "" { // nobody would know it

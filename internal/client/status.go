@@ -48,7 +48,7 @@ func (c *Client) askStatus(ctx context.Context) (m *nats.Msg, err error) {
 		switch {
 		case err == nil:
 			return m, nil
-		case ctx.Err() != nil:
+		case ctx.Err() != nil, errors.Is(err, errDenied):
 			return nil, err
 		case errors.Is(err, context.DeadlineExceeded):
 			limit = min(2*limit, answerLimit)

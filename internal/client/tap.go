@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/serialvisor/serialvisor/internal/capture"
+	"github.com/serialvisor/serialvisor/internal/ipc"
 )
 
 // backlog is how many messages may wait for a tap's output before some are dropped, which the connection's error
@@ -24,6 +26,8 @@ type TapOptions struct {
 	Wire  bool          // say what received frames were on the line
 	// Listening, if set, is called with the ports that are watched when nothing will be missed any more.
 	Listening func(ports []string)
+	// Denied, if set, is called with the user and the ports that are left out as it may not watch them, if it named none.
+	Denied func(who string, ports []string)
 	// Missed, if set, is called when received bytes of a port are found missing, at most once a second and at the end.
 	Missed func(port string, bytes uint64)
 }
@@ -43,6 +47,16 @@ func (c *Client) Tap(ctx context.Context, o TapOptions, see func(capture.Record)
 		return err
 	}
 	defer join.tell()
+	may, not, err := c.mayTap(o.Ports, status)
+	switch {
+	case err != nil:
+		return err
+	case len(not) > 0 && (len(o.Ports) > 0 || len(may) == 0):
+		return c.deniedFor("tap port "+strings.Join(not, ", "), "the port")
+	case len(not) > 0 && o.Denied != nil:
+		o.Denied(c.who(), not)
+	}
+	o.Ports = may
 	subjects := c.watched(o.Ports)
 	if len(o.Ports) == 0 {
 		o.Ports = PortNames(status)
@@ -78,6 +92,9 @@ func (c *Client) watched(ports []string) []string {
 
 // tapLive uses one channel for all subjects, which keeps the order in which the broker sent.
 func (c *Client) tapLive(ctx context.Context, o TapOptions, subjects []string, join *joiner, pass func(string, nats.Header, []byte) error) error {
+	// What a user may watch can change, and then the connection is made anew.
+	allowed, stop := c.watchDenied(ctx, func(subject string) bool { return slices.Contains(subjects, subject) })
+	defer stop()
 	messages := make(chan *nats.Msg, backlog)
 	for _, s := range subjects {
 		if _, err := c.nc.ChanSubscribe(s, messages); err != nil {
@@ -94,7 +111,10 @@ func (c *Client) tapLive(ctx context.Context, o TapOptions, subjects []string, j
 	defer tick.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-allowed.Done():
+			if errors.Is(context.Cause(allowed), errDenied) {
+				return c.deniedFor("tap port "+strings.Join(o.Ports, ", ")+" any more", "the port")
+			}
 			return nil
 		case <-tick.C:
 			join.refresh(ctx, c)
@@ -111,6 +131,9 @@ func (c *Client) tapLive(ctx context.Context, o TapOptions, subjects []string, j
 // tapHistory reads the stream, which goes on with what is stored from now on: nothing is missing in between.
 func (c *Client) tapHistory(ctx context.Context, o TapOptions, subjects []string, pass func(string, nats.Header, []byte) error) error {
 	stream, err := c.history(ctx)
+	if errors.Is(err, errDenied) {
+		return c.deniedFor("read the history", "role "+string(ipc.RoleTap))
+	}
 	if err != nil {
 		return err
 	}

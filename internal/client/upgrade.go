@@ -17,7 +17,11 @@ const upgradeAnswerLimit = time.Minute
 
 // Upgrade has the supervisor end for the program that now stands where its own stood. When it returns that has begun.
 func (c *Client) Upgrade(ctx context.Context) error {
-	return c.askSupervisor(ctx, "upgrade", upgradeAnswerLimit, c.Subjects.Upgrade(), nil, &struct{}{})
+	err := c.askSupervisor(ctx, "upgrade", upgradeAnswerLimit, c.Subjects.Upgrade(), nil, &struct{}{})
+	if errors.Is(err, errDenied) {
+		return c.deniedAdmin("upgrade the supervisor")
+	}
+	return err
 }
 
 // replaceLimit is how long a service manager may take to start a supervisor in place of one that has died.

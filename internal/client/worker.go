@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,6 +22,9 @@ func (c *Client) Worker(ctx context.Context, name, action string) (status ipc.Wo
 		return status, c.errUnknownWorker(ctx, name)
 	}
 	err = c.ask(ctx, "worker "+name, orderAnswerLimit, nats.NewMsg(c.Subjects.Worker(name, action)), nil, &status)
+	if errors.Is(err, errDenied) {
+		return status, c.deniedAdmin(action + " worker " + name)
+	}
 	if nobodyAnswers(err) {
 		return status, c.errUnknownWorker(ctx, name)
 	}
