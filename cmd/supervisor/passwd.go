@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +18,8 @@ const (
 	shortestPassword = 10
 	// longestPassword is what bcrypt takes.
 	longestPassword = 72
+	// longestInput is what is read of a file, enough to see that it is no password.
+	longestInput = 4096
 	// hashCost makes one attempt take about 60 ms.
 	hashCost = 10
 )
@@ -48,15 +49,19 @@ func passwdCommand() *cobra.Command {
 	}
 }
 
-// readPassword reads a line, from a terminal without showing it, and twice.
+// readPassword reads the only line that there is, or from a terminal without showing it, and twice.
 func readPassword(in io.Reader, prompts io.Writer) (string, error) {
 	file, ok := in.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {
-		line, err := bufio.NewReader(in).ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
+		all, err := io.ReadAll(io.LimitReader(in, longestInput))
+		if err != nil {
 			return "", err
 		}
-		return strings.TrimRight(line, "\r\n"), nil
+		line := strings.TrimSuffix(string(all), "\n")
+		if strings.Contains(line, "\n") {
+			return "", usagef("there is more than one line; give the password in one, and nothing else")
+		}
+		return strings.TrimRight(line, "\r"), nil
 	}
 	var both [2]string
 	for i, prompt := range []string{"Password: ", "Again: "} {
@@ -77,7 +82,7 @@ func readPassword(in io.Reader, prompts io.Writer) (string, error) {
 func nkeyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "nkey", Short: "Make a key pair: the public key for broker.users in the config, the seed for the client", Args: noArgs,
-		Example: "  supervisor nkey | tee lab.nkey   # then: nats --nkey lab.seed …, with the seed alone in the file",
+		Example: "  supervisor nkey\n  supervisor nkey | sed -n -e '/^nkey/p' -e 's/^seed: //w lab.nkey'   # the seed goes to the file, for nats --nkey lab.nkey …",
 		RunE: func(c *cobra.Command, _ []string) error {
 			pair, err := nkeys.CreateUser()
 			if err != nil {

@@ -21,17 +21,6 @@ type Broker struct {
 	Users     []User // in the file's order
 }
 
-// TLS says how clients' connections are encrypted.
-type TLS struct {
-	Cert, Key string // paths of PEM files; empty: not at all
-	CA        string // path of a PEM file with those whose certificates clients must have; empty: they need none
-	// Verify says that clients must have certificates. One that gives no user's name is the user whose name the certificate has.
-	Verify bool
-}
-
-// Enabled says whether there is TLS.
-func (t TLS) Enabled() bool { return t.Cert != "" }
-
 // WebSocket is where browsers connect.
 type WebSocket struct {
 	Listen  string   // host:port; empty: nowhere
@@ -80,9 +69,7 @@ func (c *collector) broker(key string, n ast.Node, conf *Config) (users, leaf as
 		listen("", &b.Listen),
 		field{"insecure", c.toggle(&insecure)},
 		field{"tls", func(key string, n ast.Node) { c.tls(key, n, conf) }},
-		section("websocket", &b.WebSocket.Listen, field{"origins", func(key string, n ast.Node) {
-			b.WebSocket.Origins, _ = c.names(key, n, "an origin such as https://lab.example")
-		}}),
+		section("websocket", &b.WebSocket.Listen, field{"origins", c.origins(&b.WebSocket.Origins)}),
 		section("mqtt", &b.MQTT.Listen),
 		field{"leaf", func(key string, n ast.Node) {
 			leaf = n
@@ -107,28 +94,6 @@ func (c *collector) broker(key string, n ast.Node, conf *Config) (users, leaf as
 		}
 	}
 	return users, leaf
-}
-
-func (c *collector) tls(key string, n ast.Node, conf *Config) {
-	t := &conf.Broker.TLS
-	file := func(to *string) func(string, ast.Node) {
-		return func(key string, n ast.Node) {
-			c.path(to)(key, n)
-			*to = conf.besideFile(*to)
-		}
-	}
-	present := c.mapping(n, key, field{"cert", file(&t.Cert)}, field{"key", file(&t.Key)}, field{"ca", file(&t.CA)}, field{"verify", c.toggle(&t.Verify)})
-	if !isMapping(n) {
-		return
-	}
-	for _, name := range []string{"cert", "key"} {
-		if !present[name] {
-			c.fail(n, join(key, name), "missing; write the path of a PEM file")
-		}
-	}
-	if t.Verify && !present["ca"] {
-		c.fail(n, join(key, "ca"), "missing; verify: true needs the certificates by which clients' are checked")
-	}
 }
 
 // users takes the clients of the broker, when all ports are known.
@@ -182,7 +147,7 @@ func (c *collector) user(key string, n ast.Node, conf *Config) User {
 			u.NKey = text(n)
 		}},
 		field{"role", c.choice(roles, func(s string) { u.Role = ipc.Role(s) })},
-		field{"ports", func(key string, n ast.Node) { u.Ports, ports = c.names(key, n, "a port's name") }},
+		field{"ports", c.somePorts(&u.Ports, &ports)},
 	)
 	if !isMapping(n) {
 		return u
@@ -194,7 +159,7 @@ func (c *collector) user(key string, n ast.Node, conf *Config) User {
 	case present["password"] && present["nkey"]:
 		c.fail(n, key+".nkey", "a user has a password or an nkey, not both")
 	case !present["password"] && !present["nkey"] && !conf.Broker.TLS.Verify:
-		c.fail(n, key+".password", "missing; write a hash that supervisor passwd makes, or nkey:")
+		c.fail(n, key+".password", "missing; write a hash that supervisor passwd makes, or nkey: …, or broker.tls.verify: true for one that is known by its certificate")
 	}
 	if !present["role"] {
 		c.fail(n, key+".role", "missing; write %s", alternatives(roles))

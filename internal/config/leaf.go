@@ -1,10 +1,10 @@
 package config
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"regexp"
@@ -45,8 +45,9 @@ func (c *collector) leaf(key string, n ast.Node, conf *Config) {
 			*to = text(n)
 		}
 	}
+	var named []ast.Node // addresses with user:password
 	present := c.mapping(n, key,
-		field{"urls", func(key string, n ast.Node) { c.hubs(key, n, l) }},
+		field{"urls", func(key string, n ast.Node) { named = c.hubs(key, n, l) }},
 		field{"credentials", c.fileOf(conf, &l.Credentials, checkCredentials)},
 		field{"ca", c.fileOf(conf, &l.CA, checkCA)},
 		field{"domain", token(&l.Domain)},
@@ -56,10 +57,15 @@ func (c *collector) leaf(key string, n ast.Node, conf *Config) {
 	if isMapping(n) && !present["urls"] {
 		c.fail(n, key+".urls", "missing; write where the hub's servers listen for leaf nodes, as in [nats://hub.example:7422]")
 	}
+	if present["credentials"] {
+		for _, url := range named {
+			c.fail(url, key+".urls", "the address says who the gateway is, and so do the credentials; leave user:password@ out, or credentials")
+		}
+	}
 }
 
-// hubs takes the addresses of a hub's servers.
-func (c *collector) hubs(key string, n ast.Node, l *Leaf) {
+// hubs takes the addresses of a hub's servers, and returns those with user:password.
+func (c *collector) hubs(key string, n ast.Node, l *Leaf) (named []ast.Node) {
 	list, nodes := c.names(key, n, "an address such as nats://hub.example:7422")
 	for i, item := range list {
 		if problem := hubProblem(item); problem != "" {
@@ -67,10 +73,14 @@ func (c *collector) hubs(key string, n ast.Node, l *Leaf) {
 			continue
 		}
 		l.URLs = append(l.URLs, item)
+		if u, err := url.Parse(item); err == nil && u.User != nil {
+			named = append(named, nodes[i])
+		}
 	}
-	if len(nodes) == 0 && isMapping(n) {
+	if isEmptyList(n) {
 		c.fail(n, key, "there is none; write where the hub's servers listen for leaf nodes, as in [nats://hub.example:7422]")
 	}
+	return named
 }
 
 // hubProblem is what is wrong with an address. It repeats no password.
@@ -83,10 +93,17 @@ func hubProblem(text string) string {
 		return fmt.Sprintf("the address of a hub begins with nats:// or tls://, not with %q", u.Scheme+"://")
 	case u.Hostname() == "":
 		return "the address names no host; write nats://hub.example:7422"
+	case u.User != nil && !isWhole(u.User):
+		return "the address has a user or a password, and not both; write nats://user:password@hub.example:7422, or leave them out and write credentials:"
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
 		return fmt.Sprintf("the address ends with the port; leave %q out", u.Path)
 	}
 	return ""
+}
+
+func isWhole(u *url.Userinfo) bool {
+	password, _ := u.Password()
+	return u.Username() != "" && password != ""
 }
 
 // fileOf takes the path of a file, and looks into it.
@@ -101,7 +118,12 @@ func (c *collector) fileOf(conf *Config, to *string, check func(content []byte) 
 		if err == nil {
 			err = check(content)
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			c.fail(n, key, "%v; write the path of a file that is there, from the config's folder on", err)
+		case errors.Is(err, fs.ErrPermission):
+			c.fail(n, key, "%v; let the supervisor's user read it", err)
+		case err != nil:
 			c.fail(n, key, "%v", err)
 		}
 	}
@@ -128,13 +150,6 @@ func checkCredentials(content []byte) error {
 		if token, err := nkeys.ParseDecoratedJWT(content); err != nil || strings.Count(token, ".") != 2 {
 			return errors.New("the credentials have no whole token; get the file again from whoever runs the hub")
 		}
-	}
-	return nil
-}
-
-func checkCA(content []byte) error {
-	if !x509.NewCertPool().AppendCertsFromPEM(content) {
-		return errors.New("the file has no certificate in PEM form")
 	}
 	return nil
 }

@@ -1,10 +1,6 @@
 package config
 
-import (
-	"net"
-
-	"github.com/goccy/go-yaml/ast"
-)
+import "github.com/goccy/go-yaml/ast"
 
 // metrics takes where to listen. Whoever reaches it reads what there is to read, so that others than this machine may is
 // said twice.
@@ -24,11 +20,4 @@ func (c *collector) metrics(key string, n ast.Node, m *Metrics) {
 	case m.Listen != "" && !insecure && !isLoopback(m.Listen):
 		c.fail(at, key+".listen", "%s can be reached from other machines, which need no password; use 127.0.0.1, or add insecure: true beside it", described(at))
 	}
-}
-
-// isLoopback says whether only this machine reaches an address.
-func isLoopback(address string) bool {
-	host, _, _ := net.SplitHostPort(address)
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

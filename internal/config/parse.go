@@ -4,10 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
 	"regexp"
-	"strconv"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
@@ -138,6 +135,7 @@ func (c *collector) config(root ast.Node, conf *Config) {
 		field{"ports", func(key string, n ast.Node) { c.ports(key, n, conf) }},
 		field{"workers", func(key string, n ast.Node) { workers = n }},
 	)
+	c.checkListeners(conf)
 	if leaf != nil { // when the name is known
 		c.checkLeaf(leaf, name, conf)
 	}
@@ -187,19 +185,6 @@ func (c *collector) log(key string, n ast.Node, l *Log) {
 		})},
 		field{"format", c.choice([]string{"text", "json"}, func(s string) { l.Format = s })},
 	)
-}
-
-// address takes a host and port; usual is one for the message.
-func (c *collector) address(to *string, usual string) func(string, ast.Node) {
-	return func(key string, n ast.Node) {
-		host, port, err := net.SplitHostPort(text(n))
-		number, numberErr := strconv.ParseUint(port, 10, 16)
-		if !isScalar(n) || err != nil || numberErr != nil || number > 65535 || strings.ContainsAny(host, " /") {
-			c.fail(n, key, "%s is not an address; write host:port, such as %s, with port 0 for a free one", described(n), usual)
-			return
-		}
-		*to = text(n)
-	}
 }
 
 func (c *collector) history(key string, n ast.Node, h *History) {

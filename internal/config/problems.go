@@ -39,8 +39,9 @@ func (p Problems) Error() string {
 
 // collector gathers problems while a file is read.
 type collector struct {
-	file     string
-	problems Problems
+	file      string
+	problems  Problems
+	listeners []listener
 }
 
 // fail notes a problem with the value or key that n is.

@@ -172,6 +172,22 @@ func formatSize(v int64) string {
 	return fmt.Sprintf("%dB", v)
 }
 
+// somePorts takes the ports that somebody may have to do with, who without them may with all.
+func (c *collector) somePorts(to *[]string, nodes *[]ast.Node) func(string, ast.Node) {
+	return func(key string, n ast.Node) {
+		if isEmptyList(n) {
+			c.fail(n, key, "empty; leave it out for all ports, or name some")
+			return
+		}
+		*to, *nodes = c.names(key, n, "a port's name")
+	}
+}
+
+func isEmptyList(n ast.Node) bool {
+	s, ok := plain(n).(*ast.SequenceNode)
+	return ok && len(s.Values) == 0
+}
+
 // names takes a list of names, or a single one, and returns where each stands.
 func (c *collector) names(key string, n ast.Node, what string) (names []string, nodes []ast.Node) {
 	list := []ast.Node{n}

@@ -122,7 +122,7 @@ func (c *collector) worker(key string, keyNode, n ast.Node, w *Worker) workerNod
 		}},
 		field{"env", func(key string, n ast.Node) { w.Env = c.environment(key, n) }},
 		field{"role", note(c.choice(roles, func(s string) { w.Role = ipc.Role(s) }))},
-		field{"ports", func(key string, n ast.Node) { w.Ports, nodes.ports = c.names(key, n, "a port's name") }},
+		field{"ports", c.somePorts(&w.Ports, &nodes.ports)},
 		field{"restart", c.choice([]string{string(Always), string(OnFailure), string(Never)}, func(s string) { w.Restart = Restart(s) })},
 		field{"start_timeout", note(c.durationUpTo(longestWait, &w.StartTimeout))},
 		field{"notify", c.toggle(&w.Notify)},
