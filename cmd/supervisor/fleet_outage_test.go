@@ -21,6 +21,7 @@ const enoughBehind = 500
 
 // The link is cut under traffic, and the hub has each line once and in order when it is back.
 func TestFleetLinkCut(t *testing.T) {
+	t.Parallel()
 	h := startHub(t, 1, "gw-1")
 	p := startProxy(t, h.nodes[0].leaf)
 	g := startInFleet(t, "gw-1", p.url("gw-1"))
@@ -38,6 +39,7 @@ func TestFleetLinkCut(t *testing.T) {
 
 // A link on which everything vanishes without a word is noticed, with traffic and without.
 func TestFleetBlackHole(t *testing.T) {
+	t.Parallel()
 	h := startHub(t, 1, "gw-1")
 	p := startProxy(t, h.nodes[0].leaf)
 	g := startInFleet(t, "gw-1", p.url("gw-1"))
@@ -64,6 +66,7 @@ func TestFleetBlackHole(t *testing.T) {
 
 // Servers of a hub of three are killed under traffic: the one that leads the stream, and the one that the gateway is connected with.
 func TestFleetHubNodeKilled(t *testing.T) {
+	t.Parallel()
 	h := startHub(t, 3, "gw-1")
 	g := startInFleet(t, "gw-1", h.urls("gw-1"))
 	stop := g.sayLines(1)
@@ -140,6 +143,7 @@ func (h *hub) inStep(t *testing.T) bool {
 // The supervisor is killed, stopped and upgraded under traffic. The hub remembers ids for a moment only, so that nothing but what
 // the gateway asks it keeps anything from being stored twice.
 func TestFleetSupervisorKilled(t *testing.T) {
+	t.Parallel()
 	h := startHub(t, 1, "gw-1")
 	s, err := h.js.Stream(t.Context(), "FLEET")
 	if err != nil {
@@ -189,6 +193,7 @@ func TestFleetSupervisorKilled(t *testing.T) {
 
 // Nothing that is one gateway's own comes to another, or to the hub, and nobody reaches one through another.
 func TestFleetKeepsApart(t *testing.T) {
+	t.Parallel()
 	h := startHub(t, 1, "gw-1", "gw-2")
 	a, b := startInFleet(t, "gw-1", h.urls("gw-1")), startInFleet(t, "gw-2", h.urls("gw-2"))
 	all, err := h.admin.SubscribeSync(">")
@@ -278,6 +283,7 @@ func (g *gateway) userOnHub(t *testing.T, h *hub, name string) *nats.Conn {
 
 // The gateway's history is deleted under traffic and begins anew: the hub has what was kept of the first, and all of the second.
 func TestFleetHistoryDeleted(t *testing.T) {
+	t.Parallel()
 	h := startHub(t, 1, "gw-1")
 	g := startInFleet(t, "gw-1", h.urls("gw-1"))
 	stop := g.sayLines(1)

@@ -57,6 +57,7 @@ func (g *gateway) awaitLeaf(t *testing.T, what string, met func(ipc.LeafStatus) 
 // From the hub a gateway looks as it does from its own machine: what it receives comes live and is kept, frames get the queue's real
 // answer, requests the device's, and a port that there is not has nobody.
 func TestFleet(t *testing.T) {
+	t.Parallel()
 	h := startHub(t, 1, "gw-1")
 	g := startInFleet(t, "gw-1", h.urls("gw-1"))
 	live, err := h.admin.SubscribeSync("fleet.gw-1.gps.rx")
@@ -154,6 +155,7 @@ func TestFleet(t *testing.T) {
 
 // A port that a reload brings can be asked from the hub at once.
 func TestFleetReload(t *testing.T) {
+	t.Parallel()
 	h := startHub(t, 1, "gw-1")
 	g := startInFleet(t, "gw-1", h.urls("gw-1"))
 	g.write(t, fmt.Sprintf("name: gw-1\nbroker: {listen: 127.0.0.1:0, leaf: {urls: %s}}\nports: {gps: {device: %s}, more: {device: %s/x}}\n", h.urls("gw-1"), g.device.Path(), g.dir))
@@ -166,6 +168,7 @@ func TestFleetReload(t *testing.T) {
 
 // A hub that is not set up is told of, once, with what it lacks; the gateway works, and the hub gets all when it is.
 func TestFleetWithoutStream(t *testing.T) {
+	t.Parallel()
 	h := newHub(t, 1, "gw-1")
 	g := newOpenGateway(t)
 	g.writeFleet(t, "gw-1", h.urls("gw-1"))
@@ -186,6 +189,7 @@ func TestFleetWithoutStream(t *testing.T) {
 
 // Without a history the hub hears what happens while it happens.
 func TestFleetWithoutHistory(t *testing.T) {
+	t.Parallel()
 	h := startHub(t, 1, "gw-1")
 	g := newOpenGateway(t)
 	g.writeFleet(t, "gw-1", h.urls("gw-1"), "history: {storage: none}")
@@ -208,6 +212,7 @@ func TestFleetWithoutHistory(t *testing.T) {
 
 // A gateway that the hub does not let in says so in its status, and in its log once.
 func TestFleetRefused(t *testing.T) {
+	t.Parallel()
 	h := startHub(t, 1, "gw-1")
 	g := newOpenGateway(t)
 	g.writeFleet(t, "gw-1", strings.Replace(h.urls("gw-1"), "secret", "wrong", 1))
@@ -228,6 +233,7 @@ func TestFleetRefused(t *testing.T) {
 
 // A hub with TLS is believed by its certificate, and believes the gateway by its key.
 func TestFleetTLS(t *testing.T) {
+	t.Parallel()
 	g := newOpenGateway(t)
 	a := newAuthority(t, g.dir)
 	a.issue(t, "hub")

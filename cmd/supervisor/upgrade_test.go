@@ -247,8 +247,10 @@ func TestStopWinsOverAnUpgrade(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitUntil(t, "the upgrade has begun", func() bool { return strings.Contains(g.errors.String(), "msg=upgrading") })
+	counted := make(chan int, 1)
+	go func() { counted <- stop() }() // while somebody reads what the device says
 	g.wantInTime(t)
-	count := stop()
+	count := <-counted
 	begun := strings.Count(g.errors.String(), "msg=ready")
 	switch err := upgrade.Wait(); {
 	case begun > 2, err == nil && begun < 2, err != nil && !strings.Contains(said.String(), "has ended, and no supervisor has taken its place"):

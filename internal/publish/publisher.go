@@ -32,6 +32,7 @@ type Publisher struct {
 	lost     func(delta int)
 	stores   func() bool                 // whether the stream is known to store
 	repeatOn func(subject string) string // nil: as at first
+	waits    func()                      // called before Publish waits
 	patience time.Duration
 	patient  time.Duration
 	sub      *nats.Subscription
@@ -82,6 +83,12 @@ func RepeatOn(subject func(first string) string) Option {
 	return func(p *Publisher) { p.repeatOn = subject }
 }
 
+// BeforeWaiting names what is called before Publish waits for a full window to move, without a lock: a caller who collects what is
+// published, to send it in one go, must let go of it then, and of questions to the stream with it.
+func BeforeWaiting(do func()) Option {
+	return func(p *Publisher) { p.waits = do }
+}
+
 // Window bounds how many messages may be under way, below the usual limit: for a caller that must not be far ahead of what
 // is stored.
 func Window(messages int) Option {
@@ -95,7 +102,7 @@ func New(nc *nats.Conn, log *slog.Logger, stored func(mark uint64), options ...O
 		stored = func(uint64) {}
 	}
 	p := &Publisher{
-		nc: nc, log: log, stored: stored, stores: func() bool { return false }, prefix: nc.NewRespInbox() + ".", patience: patience, patient: patient,
+		nc: nc, log: log, stored: stored, stores: func() bool { return false }, waits: func() {}, prefix: nc.NewRespInbox() + ".", patience: patience, patient: patient,
 		space: make(chan struct{}, 1), work: make(chan struct{}, 1), again: make(chan struct{}, 1),
 	}
 	p.window.limit = windowMessages
@@ -155,6 +162,7 @@ func (p *Publisher) makeRoom(ctx context.Context, size int) error {
 			late = time.After(wait)
 		}
 		p.mu.Unlock()
+		p.waits()
 		select {
 		case <-p.space:
 		case <-late:

@@ -124,7 +124,8 @@ func (r *reader) connect(ctx context.Context, helpers *errgroup.Group) error {
 	}
 	if r.Spec.History != "" {
 		lost := publish.GiveUpAfter(publish.LongestWait, r.Ring.CountLostHistory)
-		if r.history, err = publish.New(r.traffic, r.Log, r.settles(r.rx.Stored), lost, publish.WaitWhile(r.Ring.Stores), publish.RepeatOn(r.Subjects.Again)); err != nil {
+		if r.history, err = publish.New(r.traffic, r.Log, r.settles(r.rx.Stored), lost, publish.WaitWhile(r.Ring.Stores), publish.RepeatOn(r.Subjects.Again),
+			publish.BeforeWaiting(r.release)); err != nil {
 			return err
 		}
 		helpers.Go(func() error { return r.history.Run(ctx) })
