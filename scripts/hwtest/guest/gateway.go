@@ -198,9 +198,14 @@ func (g *gateway) awaitOpen(names ...string) error {
 	return nil
 }
 
-// queue hands a frame to a port and returns when the queue has it.
+// queue hands a frame to a port and returns when the queue has it. That nobody took it is said when nothing was stored, so that it
+// may be tried again, as senders do.
 func (g *gateway) queue(port, frame string) error {
-	m, err := g.send.Request(g.subjects.Tx(port), []byte(frame), patience)
+	var m *nats.Msg
+	err := nats.ErrNoResponders
+	for begun := time.Now(); errors.Is(err, nats.ErrNoResponders) && time.Since(begun) < patience; time.Sleep(10 * time.Millisecond) {
+		m, err = g.send.Request(g.subjects.Tx(port), []byte(frame), patience)
+	}
 	if err != nil {
 		return fmt.Errorf("queue a frame for %s: %w", port, err)
 	}
