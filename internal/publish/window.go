@@ -42,6 +42,13 @@ type kept struct {
 
 func keep(m *nats.Msg) kept {
 	var b strings.Builder
+	size := 0
+	for key, values := range m.Header {
+		for _, v := range values {
+			size += len(key) + len(": ") + len(v) + len("\r\n")
+		}
+	}
+	b.Grow(size) // no more, as thousands of them may wait
 	for key, values := range m.Header {
 		for _, v := range values {
 			for _, part := range [...]string{key, ": ", flat.Replace(v), "\r\n"} {
@@ -49,7 +56,7 @@ func keep(m *nats.Msg) kept {
 			}
 		}
 	}
-	return kept{m.Subject, strings.Clone(b.String()), m.Data}
+	return kept{m.Subject, b.String(), m.Data}
 }
 
 // flat has a value fit in a line, in the way in which nats.go does it.
