@@ -32,9 +32,11 @@ func (b *Broker) Check(c server.ClientAuthentication) bool {
 		return false
 	}
 	named := c.GetOpts().Username != ""
-	may := u.permissions()
+	var may *server.Permissions
 	if u.Apart && u.Account == Traffic && !mqtt {
-		may.Publish.Allow = append(may.Publish.Allow, b.gate.enter(c, u, b.lives)...)
+		may = b.gate.enter(c, u, b.lives)
+	} else {
+		may = u.permissions()
 	}
 	c.RegisterUser(&server.User{Username: u.Name, Account: account, Permissions: may})
 	if !named {

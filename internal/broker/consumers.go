@@ -49,7 +49,7 @@ func (b *Broker) makeConsumer(m *nats.Msg, home string, user Grant, path string)
 
 	b.gate.changing.Lock()
 	defer b.gate.changing.Unlock()
-	its := owned{user.Name, filtersOf(c), c.Durable != ""}
+	its := owned{user.Name, allFilters(c.FilterSubjects, c.FilterSubject), c.Durable != ""}
 	release, err := b.gate.claim(c.Name, its)
 	if err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func (b *Broker) mayConsume(user Grant, c *server.ConsumerConfig) error {
 	case c.Direct || c.Sourcing:
 		return refused{403, 10090, "consumers of streams' own are not offered"}
 	}
-	switch outside := b.gate.outside(user, filtersOf(c)); outside {
+	switch outside := b.gate.outside(user, allFilters(c.FilterSubjects, c.FilterSubject)); outside {
 	case "":
 		return nil
 	case everything:
@@ -130,11 +130,12 @@ func bound(c *server.ConsumerConfig) {
 	}
 }
 
-func filtersOf(c *server.ConsumerConfig) []string {
-	if c.FilterSubject != "" {
-		return append(slices.Clone(c.FilterSubjects), c.FilterSubject)
+// allFilters are those of a consumer, whose config has several, or one.
+func allFilters(several []string, one string) []string {
+	if one != "" {
+		return append(slices.Clone(several), one)
 	}
-	return c.FilterSubjects
+	return several
 }
 
 // everything is what comes out of a consumer without a filter.

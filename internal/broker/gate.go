@@ -18,11 +18,11 @@ import (
 // gate sees what is asked about them and passes on what their owners may; the messages themselves do not pass it.
 type gate struct {
 	history  string
+	root     string     // of the gateway's subjects
 	changing sync.Mutex // held while a consumer is made or deleted, so that nobody comes in between
 
 	mu      sync.Mutex        // guards all below
 	owners  map[string]owned  // the consumers that there are, by name
-	root    string            // of the gateway's subjects
 	readers map[uint64]reader // connections of those who may read, by number
 	acking  map[string]int    // acknowledgements that wait for an answer, by user
 }
@@ -50,48 +50,62 @@ const (
 	gateLimit = 4 * time.Second
 )
 
-// historyAPI is what anybody who may read the history may ask of the server without the gate.
-func historyAPI() []string {
-	return []string{accountInfo, "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"}
+// way is a subject on which a home asks for the history, and where that goes in TRAFFIC.
+type way struct {
+	from, to string
+	shared   bool // with who asks, so that the gate knows the connection
+	each     bool // may be asked for each consumer alone, see readers
 }
+
+// ways are all of a home's. Those that do not lead to the gate are for everybody alike.
+func (b *Broker) ways(home string) []way {
+	s, gate := b.gate.history, gated+home
+	next := "$JS.API.CONSUMER.MSG.NEXT." + s + ".*"
+	list := []way{
+		{from: "$JS.API.CONSUMER.CREATE." + s, to: gate + ".CREATE", shared: true},
+		{from: "$JS.API.CONSUMER.CREATE." + s + ".>", to: gate + ".CREATE.>", shared: true},
+		{from: "$JS.API.CONSUMER.DURABLE.CREATE." + s + ".*", to: gate + ".DURABLE.*", shared: true},
+		{from: "$JS.API.CONSUMER.INFO." + s + ".*", to: gate + ".INFO.*"},
+		{from: "$JS.API.CONSUMER.DELETE." + s + ".*", to: gate + ".DELETE.*"},
+		{from: "$JS.API.STREAM.INFO." + s, to: gate + ".STREAM"},
+		{from: "$JS.ACK." + s + ".>", to: gate + ".ACK.>"},
+		{from: "$JS.FC." + s + ".>", to: gate + ".FC.>"},
+		{from: next, to: next, each: true},
+	}
+	for _, subject := range historyAPI {
+		list = append(list, way{from: subject, to: subject})
+	}
+	return list
+}
+
+// historyAPI is what anybody who may read the history may ask of the server without the gate.
+var historyAPI = []string{accountInfo, "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"}
 
 // openGate leads from a home to the history.
 func (b *Broker) openGate(home, traffic *server.Account) error {
-	s, way := b.subjects.History(), gated+home.Name
-	for from, to := range map[string]string{
-		"$JS.API.CONSUMER.CREATE." + s:                way + ".CREATE",
-		"$JS.API.CONSUMER.CREATE." + s + ".>":         way + ".CREATE.>",
-		"$JS.API.CONSUMER.DURABLE.CREATE." + s + ".*": way + ".DURABLE.*",
-		"$JS.API.CONSUMER.INFO." + s + ".*":           way + ".INFO.*",
-		"$JS.API.CONSUMER.DELETE." + s + ".*":         way + ".DELETE.*",
-		"$JS.API.STREAM.INFO." + s:                    way + ".STREAM",
-		"$JS.ACK." + s + ".>":                         way + ".ACK.>",
-		"$JS.FC." + s + ".>":                          way + ".FC.>",
-		"$JS.API.CONSUMER.MSG.NEXT." + s + ".*":       "$JS.API.CONSUMER.MSG.NEXT." + s + ".*",
-		accountInfo:                                   accountInfo,
-		"$JS.API.STREAM.NAMES":                        "$JS.API.STREAM.NAMES",
-		"$JS.API.STREAM.LIST":                         "$JS.API.STREAM.LIST",
-	} {
-		if err := home.AddServiceImport(traffic, from, to); err != nil {
-			return fmt.Errorf("import %s as %s: %w", from, to, err)
+	for _, w := range b.ways(home.Name) {
+		err := home.AddServiceImport(traffic, w.from, w.to)
+		if err == nil && w.shared {
+			err = home.SetServiceImportSharing(traffic, w.to, true)
 		}
-		if strings.HasPrefix(to, way+".CREATE") || strings.HasPrefix(to, way+".DURABLE") {
-			if err := home.SetServiceImportSharing(traffic, to, true); err != nil {
-				return fmt.Errorf("import %s as %s: %w", from, to, err)
-			}
+		if err != nil {
+			return fmt.Errorf("import %s as %s: %w", w.from, w.to, err)
 		}
 	}
 	return home.AddMappedStreamImport(traffic, delivered+home.Name+".>", ">")
 }
 
-// readHistory is what a client may ask of the server to read the history.
-func (b *Broker) readHistory() []string {
-	s := b.subjects.History()
-	return append(historyAPI(), "$JS.API.STREAM.INFO."+s, "$JS.API.CONSUMER.CREATE."+s, "$JS.API.CONSUMER.CREATE."+s+".>", "$JS.API.CONSUMER.DURABLE.CREATE."+s+".*",
-		"$JS.API.CONSUMER.INFO."+s+".*", "$JS.API.CONSUMER.DELETE."+s+".*", "$JS.ACK."+s+".>", "$JS.FC."+s+".>")
+// readHistory is what a client may ask of the server to read the history, by the consumers that it has.
+func (b *Broker) readHistory() (subjects []string) {
+	for _, w := range b.ways("") {
+		if !w.each {
+			subjects = append(subjects, w.from)
+		}
+	}
+	return subjects
 }
 
-// keepGate begins to answer at the gate, and learns whose the consumers are that there are.
+// keepGate begins to answer at the gate.
 func (b *Broker) keepGate() error {
 	for subject, handle := range map[string]nats.MsgHandler{
 		gated + "*.*":         b.atGate,

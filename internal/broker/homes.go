@@ -191,7 +191,7 @@ func (b *Broker) accounts() string {
 		}
 	}
 	const one, many = "singleton", "stream"
-	offer(&services, one, append(historyAPI(), gated+">", s.Status())...)
+	offer(&services, one, append([]string{gated + ">", s.Status()}, historyAPI...)...)
 	offer(&services, many, "$JS.API.CONSUMER.MSG.NEXT."+s.History()+".*")
 	offer(&orders, one, s.Tx("*"), s.Request("*"), s.Lease("*"), s.Control("*"), s.Root+"."+ipc.Supervisor+".>", accountInfo, "$JS.API.STREAM.>", "$JS.API.CONSUMER.>")
 	offer(&orders, many, "$SRV.>")

@@ -65,33 +65,35 @@ func (g *gate) note(consumer string, its owned) {
 	g.owners[consumer] = its
 }
 
-// reads is what a connection may ask for of its consumers.
-func (g *gate) reads(consumers []string) (subjects []string) {
-	for _, c := range consumers {
-		subjects = append(subjects, "$JS.API.CONSUMER.MSG.NEXT."+g.history+"."+c)
-	}
-	return subjects
-}
-
-// lasting are the consumers that all connections of a user with some rights may read from: an earlier config may have let him make
-// others. mu must be held.
-func (g *gate) lasting(user Grant) (list []string) {
+// alone are the consumers that a single connection reads from. mu must be held.
+func (g *gate) alone() map[string]bool {
 	of := map[string]bool{}
 	for _, r := range g.readers {
 		for _, c := range r.own {
 			of[c] = true
 		}
 	}
-	for name, c := range g.owners {
-		if c.by == user.Name && !of[name] && g.outside(user, c.filters) == "" {
-			list = append(list, name)
-		}
-	}
-	return list
+	return of
 }
 
-// enter notes a connection, and returns what else it may publish. lives says of others whether they are still there.
-func (g *gate) enter(c server.ClientAuthentication, user Grant, lives func(id uint64) bool) []string {
+// permissions are those of a connection, with the consumers that it may read from: its own, and those for all connections of its
+// user, as far as his rights go, since an earlier config may have let him make others. mu must be held.
+func (g *gate) permissions(r reader, alone map[string]bool) *server.Permissions {
+	consumers := slices.Clone(r.own)
+	for name, c := range g.owners {
+		if c.by == r.user.Name && !alone[name] && g.outside(r.user, c.filters) == "" {
+			consumers = append(consumers, name)
+		}
+	}
+	p := r.user.permissions()
+	for _, c := range consumers {
+		p.Publish.Allow = append(p.Publish.Allow, "$JS.API.CONSUMER.MSG.NEXT."+g.history+"."+c)
+	}
+	return p
+}
+
+// enter notes a connection, and returns its permissions. lives says of others whether they are still there.
+func (g *gate) enter(c server.ClientAuthentication, user Grant, lives func(id uint64) bool) *server.Permissions {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.readers == nil {
@@ -102,8 +104,9 @@ func (g *gate) enter(c server.ClientAuthentication, user Grant, lives func(id ui
 			delete(g.readers, id)
 		}
 	}
-	g.readers[c.GetID()] = reader{client: c, user: user}
-	return g.reads(g.lasting(user))
+	r := reader{client: c, user: user}
+	g.readers[c.GetID()] = r
+	return g.permissions(r, g.alone())
 }
 
 // letRead lets those read from a consumer who may.
@@ -124,13 +127,11 @@ func (b *Broker) letRead(m *nats.Msg, user Grant, consumer string, lasts bool) {
 
 // permit renews what connections may ask for. mu must be held.
 func (g *gate) permit(which func(id uint64, r reader) bool) {
+	alone := g.alone()
 	for id, r := range g.readers {
-		if !which(id, r) {
-			continue
+		if which(id, r) {
+			r.client.RegisterUser(&server.User{Username: r.user.Name, Permissions: g.permissions(r, alone)})
 		}
-		p := r.user.permissions()
-		p.Publish.Allow = append(p.Publish.Allow, g.reads(append(g.lasting(r.user), r.own...))...)
-		r.client.RegisterUser(&server.User{Username: r.user.Name, Permissions: p})
 	}
 }
 
@@ -186,11 +187,8 @@ func (b *Broker) learnOwners(ctx context.Context) error {
 	owners := map[string]owned{}
 	list := s.ListConsumers(ctx)
 	for info := range list.Info() {
-		filters := info.Config.FilterSubjects
-		if info.Config.FilterSubject != "" {
-			filters = append(filters, info.Config.FilterSubject)
-		}
-		owners[info.Name] = owned{info.Config.Metadata[ownerKey], filters, info.Config.Durable != ""}
+		c := info.Config
+		owners[info.Name] = owned{c.Metadata[ownerKey], allFilters(c.FilterSubjects, c.FilterSubject), c.Durable != ""}
 	}
 	if err := list.Err(); err != nil {
 		return err
