@@ -7,7 +7,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/serialvisor/serialvisor/internal/broker"
-	"github.com/serialvisor/serialvisor/internal/ipc"
 )
 
 // tellLive passes on what happens where no history is kept. What happens while there is no link the hub never hears.
@@ -32,14 +31,8 @@ func (u *Uplink) tellLive(ctx context.Context, link broker.Link) error {
 				u.pulse.beat(time.Now())
 			}
 		case now := <-tick.C:
-			if !u.Broker.LinkUp(link) {
-				return errLost
-			}
-			if u.pulse.over(now) {
-				return errSilent
-			}
-			if u.pulse.due(now) {
-				u.probe()
+			if err := u.keepUp(link, now); err != nil {
+				return err
 			}
 		}
 	}
@@ -51,12 +44,5 @@ func (u *Uplink) passOn(m *nats.Msg) {
 	if !ok {
 		return
 	}
-	out := &nats.Msg{Subject: subject, Header: nats.Header{}, Data: m.Data}
-	for key, values := range m.Header {
-		out.Header[key] = values
-	}
-	if id := m.Header.Get(ipc.HeaderMsgID); id != "" {
-		out.Header[ipc.HeaderMsgID] = []string{u.Hub.Name + "." + id}
-	}
-	_ = u.nc.PublishMsg(out) // an error means that our own server is ending
+	_ = u.nc.PublishMsg(&nats.Msg{Subject: subject, Header: u.headerOf(m.Header, ""), Data: m.Data}) // an error means that our own server is ending
 }

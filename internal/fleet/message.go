@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -36,7 +37,7 @@ func (u *Uplink) onHub(local string) (string, bool) {
 }
 
 // headerOf copies headers. What tells a server to do something was done by the gateway's own; ids are made the gateway's, and what
-// has none, such as states, is known by its place.
+// has none, such as states, is known by its place in the history, if there is one.
 func (u *Uplink) headerOf(first nats.Header, place string) nats.Header {
 	h := nats.Header{}
 	for key, values := range first {
@@ -44,12 +45,12 @@ func (u *Uplink) headerOf(first nats.Header, place string) nats.Header {
 			h[key] = values
 		}
 	}
-	id := first.Get(ipc.HeaderMsgID)
-	if id == "" {
-		id = place
+	if id := cmp.Or(first.Get(ipc.HeaderMsgID), place); id != "" {
+		h[ipc.HeaderMsgID] = []string{u.Hub.Name + "." + id}
 	}
-	h[ipc.HeaderMsgID] = []string{u.Hub.Name + "." + id}
-	h[ipc.HeaderHistorySeq] = []string{place}
+	if place != "" {
+		h[ipc.HeaderHistorySeq] = []string{place}
+	}
 	return h
 }
 

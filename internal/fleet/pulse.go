@@ -65,5 +65,18 @@ func (p *pulse) over(now time.Time) bool {
 	return !p.heard.IsZero() && now.Sub(p.heard) >= p.limit && p.asked.After(p.heard) && now.Sub(p.asked) >= quiet
 }
 
+// keepUp sees to it that the hub is asked for a sign of life, and says so when the link is gone, or dead.
+func (u *Uplink) keepUp(link broker.Link, now time.Time) error {
+	switch {
+	case !u.Broker.LinkUp(link):
+		return errLost
+	case u.pulse.over(now):
+		return errSilent
+	case u.pulse.due(now):
+		u.probe()
+	}
+	return nil
+}
+
 // silence is how long the hub has been silent.
 func (p *pulse) silence(now time.Time) time.Duration { return now.Sub(p.heard) }

@@ -271,17 +271,11 @@ const patience = 5 * time.Second
 
 // lookAfter sees to what is due.
 func (s *session) lookAfter(now time.Time) error {
-	if !s.Broker.LinkUp(s.link) {
-		return errLost
-	}
-	if s.pulse.over(now) {
-		return errSilent
+	if err := s.keepUp(s.link, now); err != nil {
+		return err
 	}
 	if s.renew.Load() {
 		return errRenew
-	}
-	if s.pulse.due(now) {
-		s.probe()
 	}
 	waiting := s.window.waiting()
 	if len(waiting) == 0 {
