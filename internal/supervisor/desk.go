@@ -28,13 +28,14 @@ const mostWaiting = 10_000
 // openDesk begins to answer. The returned function ends it.
 func openDesk(status func() ipc.Status) (d *desk, stop func()) {
 	d = &desk{status: status, work: make(chan struct{}, 1), closed: make(chan struct{}), ended: make(chan struct{})}
-	go func() {
+	go func() { // stop waits for it
 		defer close(d.ended)
 		for {
 			select {
 			case <-d.work:
 				d.serve()
 			case <-d.closed:
+				d.serve() // those who came before
 				return
 			}
 		}
@@ -65,6 +66,9 @@ func (d *desk) serve() {
 	waiting := d.waiting
 	d.waiting = nil
 	d.mu.Unlock()
+	if len(waiting) == 0 {
+		return
+	}
 	body, _ := json.Marshal(d.status()) // of plain data
 	for _, r := range waiting {
 		_ = r.Respond(body) // fails with the connection, and then nobody waits

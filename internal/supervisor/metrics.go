@@ -16,16 +16,22 @@ func (s *Supervisor) listenMetrics(address string) error {
 	if address == "" {
 		return nil
 	}
-	server, err := telemetry.Listen(address, s.log)
-	switch {
-	case err == nil:
-		s.metrics.Store(server)
-		s.log.Info("metrics", "url", server.URL())
-	case s.handover.address != "":
+	err := s.takeMetrics(address)
+	if err != nil && s.handover.address != "" {
 		s.log.Error("there are no metrics until their address is free again", "error", err)
 		return nil
 	}
 	return err
+}
+
+func (s *Supervisor) takeMetrics(address string) error {
+	server, err := telemetry.Listen(address, s.log)
+	if err != nil {
+		return err
+	}
+	s.metrics.Store(server)
+	s.log.Info("metrics", "url", server.URL())
+	return nil
 }
 
 // serveMetrics answers for metrics until ctx ends, as soon as it has their address.
@@ -41,10 +47,7 @@ func (s *Supervisor) serveMetrics(ctx context.Context, address string) error {
 			return nil
 		case <-tick.C:
 		}
-		if server, err := telemetry.Listen(address, s.log); err == nil {
-			s.metrics.Store(server)
-			s.log.Info("metrics", "url", server.URL())
-		}
+		_ = s.takeMetrics(address) // it was logged why not
 	}
 	return s.metrics.Load().Run(ctx, s)
 }
