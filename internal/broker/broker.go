@@ -91,13 +91,9 @@ func Start(ctx context.Context, opts Options) (_ *Broker, err error) {
 	b.history.Store(&opts.History)
 	traffic, control := b.ownUsers()
 	// The server reports an address in use through its log only, so it is tried first.
-	probe, err := net.Listen("tcp", opts.Listen)
+	address, err := probe(opts.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("%w on %s: %w; set broker.listen to another address, or to port 0 for a free one", ErrListen, opts.Listen, cause(err))
-	}
-	address := probe.Addr().(*net.TCPAddr)
-	if err := probe.Close(); err != nil {
-		return nil, fmt.Errorf("%w on %s: %w", ErrListen, opts.Listen, err)
 	}
 	if err := errors.Join(probeOutside("websocket", opts.WebSocket), probeOutside("mqtt", opts.MQTT)); err != nil {
 		return nil, err
@@ -226,9 +222,10 @@ func (b *Broker) Shutdown() {
 }
 
 // connect opens a connection of the supervisor's own, without a socket.
-func (b *Broker) connect(g Grant) (*nats.Conn, error) {
-	nc, err := nats.Connect("", nats.InProcessServer(b.server), nats.UserInfo(g.Name, g.Password), nats.Name("supervisor"),
-		nats.CustomInboxPrefix(g.inbox()), nats.MaxReconnects(-1))
+func (b *Broker) connect(g Grant, more ...nats.Option) (*nats.Conn, error) {
+	nc, err := nats.Connect("", append([]nats.Option{
+		nats.InProcessServer(b.server), nats.UserInfo(g.Name, g.Password), nats.Name("supervisor"), nats.CustomInboxPrefix(g.inbox()), nats.MaxReconnects(-1),
+	}, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to own broker as %s: %w", g.Name, err)
 	}

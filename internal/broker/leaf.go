@@ -128,9 +128,8 @@ func (b *Broker) startLeaf() (err error) {
 	}
 	own := Grant{Name: "supervisor-fleet", Password: NewPassword(), Account: Fleet, Publish: []string{">"}, Subscribe: []string{">"}}
 	b.Grant(own)
-	if b.fleet, err = nats.Connect("", nats.InProcessServer(b.server), nats.UserInfo(own.Name, own.Password), nats.Name("supervisor"),
-		nats.CustomInboxPrefix(b.opts.Leaf.Subjects.Inbox()), nats.MaxReconnects(-1)); err != nil {
-		return fmt.Errorf("connect to own broker as %s: %w", own.Name, err)
+	if b.fleet, err = b.connect(own, nats.CustomInboxPrefix(b.opts.Leaf.Subjects.Inbox())); err != nil {
+		return err
 	}
 	return b.offer(b.opts.Leaf.Subjects.Status(), b.subjects.Status())
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"slices"
@@ -86,14 +87,19 @@ func probeOutside(key, address string) error {
 	if address == "" {
 		return nil
 	}
-	probe, err := net.Listen("tcp", address)
-	if err == nil {
-		err = probe.Close()
-	}
-	if err != nil {
+	if _, err := probe(address); err != nil {
 		return fmt.Errorf("%w on %s: %w; set broker.%s.listen to another address", ErrListenOutside, address, cause(err), key)
 	}
 	return nil
+}
+
+// probe tries an address, and returns what it comes to.
+func probe(address string) (*net.TCPAddr, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return l.Addr().(*net.TCPAddr), l.Close()
 }
 
 // hostPort takes an address apart in the server's way, in which port -1 is a free one.
@@ -117,12 +123,9 @@ func hostPort(address string) (host string, port int, err error) {
 // listenInside opens a way for this machine's own programs when clients must use TLS: their connections leave the machine as
 // little as a file does.
 func (b *Broker) listenInside() (err error) {
-	address := "127.0.0.1:0"
-	if b.opts.Inside != "" {
-		address = b.opts.Inside
-	}
-	if b.inside, err = net.Listen("tcp", address); err != nil {
-		b.inside, err = net.Listen("tcp", "127.0.0.1:0")
+	const free = "127.0.0.1:0"
+	if b.inside, err = net.Listen("tcp", cmp.Or(b.opts.Inside, free)); err != nil {
+		b.inside, err = net.Listen("tcp", free)
 	}
 	if err != nil {
 		return fmt.Errorf("%w for this machine's programs: %w", ErrListen, cause(err))
