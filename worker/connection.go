@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"log"
 	"os"
-	"regexp"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/serialvisor/serialvisor/internal/ipc"
 )
 
 // Why an answer does not come.
@@ -148,20 +149,17 @@ func (w *Worker) noteReconnects(c chan struct{}) (stop func()) {
 	}
 }
 
-// forbidden finds the subject in the server's: Permissions Violation for Publish to "serial.gps.tx".
-var forbidden = regexp.MustCompile(`"([^"]+)"`)
-
 // denied passes on what the broker forbids to who waits for it.
 func (w *Worker) denied(err error) {
 	if errors.Is(err, nats.ErrSlowConsumer) {
 		return // loops over frames find out themselves
 	}
 	heard := false
-	if found := forbidden.FindStringSubmatch(err.Error()); found != nil && errors.Is(err, nats.ErrPermissionViolation) {
+	if subject, ok := ipc.DeniedSubject(err); ok {
 		w.mu.Lock()
 		for r := range w.waiters {
-			if r.concerns(found[1]) {
-				r.cancel(fmt.Errorf("%w: its role or ports do not include %s", ErrNotAllowed, found[1]))
+			if r.concerns(subject) {
+				r.cancel(fmt.Errorf("%w: its role or ports do not include %s", ErrNotAllowed, subject))
 				heard = true
 			}
 		}

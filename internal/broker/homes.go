@@ -26,9 +26,9 @@ import (
 const (
 	// asked is where within a tap's home goes what it asks for, so that its owner's other clients, which hear all that may be heard,
 	// do not hear that. Others' permissions see to it; a tap's change while it is connected, and then the server forgets.
-	asked = "$ASK."
+	asked = ipc.AskedPrefix
 	// forged is where goes what within a home is said as if ports had.
-	forged = "$FORGED."
+	forged = ipc.ForgedPrefix
 	// gated is where homes ask for the history, in TRAFFIC: $GATE.<home>.…
 	gated = "$GATE."
 	// delivered is where consumers that push deliver for a home, in TRAFFIC: $TO.<home>.<inbox>

@@ -5,12 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
-	"strconv"
 	"strings"
 	"sync"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
 )
@@ -49,7 +45,7 @@ func (d *denials) watch(concerns func(subject string) bool, tell func()) (stop f
 
 // note passes an error of the connection on.
 func (d *denials) note(err error) {
-	subject, ok := deniedSubject(err)
+	subject, ok := ipc.DeniedSubject(err)
 	if !ok {
 		return
 	}
@@ -72,27 +68,6 @@ func (c *Client) watchDenied(ctx context.Context, concerns func(subject string) 
 	}
 }
 
-var deniedPattern = regexp.MustCompile(`(?:Publish|Subscription) to ("(?:[^"\\]|\\.)*")`)
-
-// deniedSubject is the subject that an error of the connection says the user has no right to. The broker names some by where
-// they lead to in the user's account.
-func deniedSubject(err error) (subject string, ok bool) {
-	if !errors.Is(err, nats.ErrPermissionViolation) {
-		return "", false
-	}
-	found := deniedPattern.FindStringSubmatch(err.Error())
-	if found == nil {
-		return "", false
-	}
-	if subject, err = strconv.Unquote(found[1]); err != nil {
-		return "", false
-	}
-	for _, prefix := range []string{"$FORGED.", "$ASK."} {
-		subject = strings.TrimPrefix(subject, prefix)
-	}
-	return subject, true
-}
-
 // mayHear says whether the broker lets the user subscribe to a subject.
 func (c *Client) mayHear(subject string) (bool, error) {
 	sub, err := c.nc.SubscribeSync(subject)
@@ -104,7 +79,7 @@ func (c *Client) mayHear(subject string) (bool, error) {
 		return false, fmt.Errorf("watch the traffic: %w", err)
 	}
 	// The connection has it before the answer to the flush; handlers are called later.
-	denied, ok := deniedSubject(c.nc.LastError())
+	denied, ok := ipc.DeniedSubject(c.nc.LastError())
 	return !ok || denied != subject, nil
 }
 
