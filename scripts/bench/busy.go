@@ -32,21 +32,10 @@ func benchBusy() error {
 }
 
 func measureBusy(t *table) error {
-	r, err := newRun()
-	if err != nil {
-		return err
-	}
-	defer r.stop()
-	devices, err := openCrowd(*busyPorts)
-	if err != nil {
-		return err
-	}
-	defer devices.close()
-	nc, err := serve(r, devices.ports()+roomForAll)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
+	return withCrowd(*busyPorts, func(r *run, devices crowd, nc *nats.Conn) error { return busyCrowd(t, r, devices, nc) })
+}
+
+func busyCrowd(t *table, r *run, devices crowd, nc *nats.Conn) error {
 	tap, err := r.tap(*busyPorts)
 	if err != nil {
 		return err

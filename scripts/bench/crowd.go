@@ -41,6 +41,26 @@ func openCrowd(count int) (crowd, error) {
 	return c, nil
 }
 
+// withCrowd serves the devices of some ports while do runs, with a connection that may send to them.
+func withCrowd(ports int, do func(r *run, devices crowd, nc *nats.Conn) error) error {
+	r, err := newRun()
+	if err != nil {
+		return err
+	}
+	defer r.stop()
+	devices, err := openCrowd(ports)
+	if err != nil {
+		return err
+	}
+	defer devices.close()
+	nc, err := serve(r, devices.ports()+roomForAll)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	return do(r, devices, nc)
+}
+
 func (c crowd) close() {
 	for _, device := range c {
 		_ = device.Close()

@@ -211,14 +211,19 @@ func (r *run) status() (s ipc.Status, err error) {
 	return s, json.Unmarshal(out, &s)
 }
 
-// connect is a client with the credentials that anybody would use.
-func (r *run) connect(role ipc.Role) (*nats.Conn, error) {
+// credentials are those that anybody would use.
+func (r *run) credentials(role ipc.Role) (c ipc.Credentials, err error) {
 	f, err := os.Open(filepath.Join(r.state(), role.EnvFile()))
 	if err != nil {
-		return nil, err
+		return c, err
 	}
 	defer func() { _ = f.Close() }()
-	credentials, err := ipc.ReadEnvFile(f)
+	return ipc.ReadEnvFile(f)
+}
+
+// connect is a client with the credentials of a role.
+func (r *run) connect(role ipc.Role) (*nats.Conn, error) {
+	credentials, err := r.credentials(role)
 	if err != nil {
 		return nil, err
 	}

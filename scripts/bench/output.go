@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/serialvisor/serialvisor/scripts/usage"
 )
 
 var outputFor = flag.Duration("output", 10*time.Second, "how long a worker prints, for -only output")
@@ -154,7 +156,7 @@ func sampleMemory(pid int, over <-chan time.Time, until func() bool) (pss float6
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for until == nil || !until() {
-		_, now := memoryOf(pid)
+		_, now := usage.Memory(pid)
 		pss = max(pss, now)
 		select {
 		case <-over:

@@ -12,6 +12,7 @@ import (
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
 	"github.com/serialvisor/serialvisor/internal/simulator"
+	"github.com/serialvisor/serialvisor/scripts/usage"
 )
 
 // ownFigures are what only serialvisor is measured for.
@@ -133,9 +134,9 @@ func idle(r *run, length time.Duration) (percent, wakeups float64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	cpu, switches := cpuOf(s.PID), switchesOf(s)
+	cpu, switches := usage.CPU(s.PID), switchesOf(s)
 	time.Sleep(length)
-	percent = 100 * (cpuOf(s.PID) - cpu) / length.Seconds()
+	percent = 100 * (usage.CPU(s.PID) - cpu) / length.Seconds()
 	return percent, switchesOf(s) - switches, nil
 }
 
@@ -153,18 +154,6 @@ func switchesOf(s ipc.Status) float64 {
 		}
 	}
 	return sum
-}
-
-// cpuOf is the CPU time of a process in seconds, its reaped children not included; fields 14 and 15 of proc_pid_stat(5).
-func cpuOf(pid int) float64 {
-	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	if len(fields) < 13 {
-		return 0
-	}
-	user, _ := strconv.ParseFloat(fields[11], 64)
-	system, _ := strconv.ParseFloat(fields[12], 64)
-	return (user + system) / 100 // USER_HZ
 }
 
 // cpuAt measures the CPU time of all processes of a gateway at 100 lines/s.
@@ -190,7 +179,7 @@ func cpuAt(r *run, device *simulator.Pty, in <-chan receipt) (float64, error) {
 }
 
 func cpuOfTree(pid int) float64 {
-	sum := cpuOf(pid)
+	sum := usage.CPU(pid)
 	tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	for _, task := range tasks {
 		children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", pid, task.Name()))

@@ -60,16 +60,7 @@ func serve(r *run, ports string) (*nats.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.Open(filepath.Join(r.state(), ipc.RoleSend.EnvFile()))
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	credentials, err := ipc.ReadEnvFile(f)
-	if err != nil {
-		return nil, err
-	}
-	return credentials.Connect("bench")
+	return r.connect(ipc.RoleSend)
 }
 
 // plugging measures how soon it is noticed that a device goes and comes.

@@ -7,35 +7,16 @@ import (
 	"strings"
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/scripts/usage"
 )
-
-// memoryOf is what a process has in memory, in MiB. In pss what it shares with others counts as its part of it;
-// /proc/PID/smaps_rollup in proc_pid_smaps(5).
-func memoryOf(pid int) (rss, pss float64) {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
-	for line := range strings.Lines(string(text)) {
-		fields := strings.Fields(line)
-		if len(fields) < 3 {
-			continue
-		}
-		kB, _ := strconv.ParseFloat(fields[1], 64)
-		switch fields[0] {
-		case "Rss:":
-			rss = kB / 1024
-		case "Pss:":
-			pss = kB / 1024
-		}
-	}
-	return rss, pss
-}
 
 // workerMemory notes in a table what the workers have in memory, and all together, of which the supervisor is part.
 func workerMemory(t *table, s ipc.Status) {
 	var all, readers, writers []float64
-	supervisorRSS, sum := memoryOf(s.PID)
+	supervisorRSS, sum := usage.Memory(s.PID)
 	supervisor := sum
 	for _, w := range s.Workers {
-		_, pss := memoryOf(w.PID)
+		_, pss := usage.Memory(w.PID)
 		all, sum = append(all, pss), sum+pss
 		if strings.HasSuffix(w.Name, "/reader") {
 			readers = append(readers, pss)
@@ -52,7 +33,7 @@ func workerMemory(t *table, s ipc.Status) {
 	t.note("PSS of all together", sum, " MiB")
 }
 
-// ranOf is the CPU time of a process in seconds, exact where cpuOf counts in hundredths: of hundreds that do next to nothing
+// ranOf is the CPU time of a process in seconds, exact where usage.CPU counts in hundredths: of hundreds that do next to nothing
 // those would add up to nothing. It is the first field of each thread's schedstat; sched-stats in the kernel's
 // documentation.
 func ranOf(pid int) (seconds float64) {
@@ -60,7 +41,7 @@ func ranOf(pid int) (seconds float64) {
 	for _, task := range tasks {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/schedstat", pid, task.Name()))
 		if err != nil {
-			return cpuOf(pid) // a kernel without
+			return usage.CPU(pid) // a kernel without
 		}
 		first, _, _ := strings.Cut(string(text), " ")
 		ns, _ := strconv.ParseFloat(first, 64)

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/serialvisor/serialvisor/internal/ipc"
+	"github.com/serialvisor/serialvisor/scripts/usage"
 )
 
 var (
@@ -28,21 +30,10 @@ func benchTaps() error {
 }
 
 func measureTaps(t *table) error {
-	r, err := newRun()
-	if err != nil {
-		return err
-	}
-	defer r.stop()
-	devices, err := openCrowd(1)
-	if err != nil {
-		return err
-	}
-	defer devices.close()
-	nc, err := serve(r, devices.ports()+roomForAll)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
+	return withCrowd(1, func(r *run, devices crowd, _ *nats.Conn) error { return tapCrowd(t, r, devices) })
+}
+
+func tapCrowd(t *table, r *run, devices crowd) error {
 	var taps []*crowdTap
 	for range *tapCount {
 		tap, err := r.tap(1)
@@ -97,19 +88,14 @@ func measureTaps(t *table) error {
 	t.note("CPU of the supervisor", cores.supervisor, " cores")
 	t.note("CPU of the workers", cores.workers, " cores")
 	t.note("CPU of the device and the taps", cores.bench, " cores")
-	_, pss := memoryOf(s.PID)
+	_, pss := usage.Memory(s.PID)
 	t.note("PSS of the supervisor", pss, " MiB")
 	return nil
 }
 
 // subscribeAndNotRead is a tap that says what it wants to hear, and never takes any of it.
 func (r *run) subscribeAndNotRead() error {
-	f, err := os.Open(r.state() + "/" + ipc.RoleTap.EnvFile())
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	c, err := ipc.ReadEnvFile(f)
+	c, err := r.credentials(ipc.RoleTap)
 	if err != nil {
 		return err
 	}

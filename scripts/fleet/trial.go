@@ -3,12 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/serialvisor/serialvisor/scripts/usage"
 )
 
 // trial is one run, with what was measured.
@@ -305,31 +305,19 @@ func pause(ctx context.Context, length time.Duration) error {
 	}
 }
 
-// cpu is what processes have run, in seconds; fields 14 and 15 of proc_pid_stat(5).
+// cpu is what processes have run, in seconds.
 func cpu(pids []int) (seconds float64) {
 	for _, pid := range pids {
-		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-		if len(fields) < 13 {
-			continue
-		}
-		user, _ := strconv.ParseFloat(fields[11], 64)
-		system, _ := strconv.ParseFloat(fields[12], 64)
-		seconds += (user + system) / 100
+		seconds += usage.CPU(pid)
 	}
 	return seconds
 }
 
-// pss is what processes have in memory, in MiB; see proc_pid_smaps(5).
+// pss is what processes have in memory, in MiB.
 func pss(pids []int) (mib float64) {
 	for _, pid := range pids {
-		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
-		for line := range strings.Lines(string(text)) {
-			if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
-				kB, _ := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 64)
-				mib += kB / 1024
-			}
-		}
+		_, pss := usage.Memory(pid)
+		mib += pss
 	}
 	return mib
 }
