@@ -16,7 +16,7 @@ type serverLog struct {
 	log      *slog.Logger
 	laggards *laggards
 	leaf     leafLog
-	limit    limit
+	limit    *limit
 	quiet    atomic.Bool // the store is being mended, of which its watcher tells
 
 	mu    sync.Mutex // guards fatal
@@ -24,7 +24,7 @@ type serverLog struct {
 }
 
 func newServerLog(log *slog.Logger, l *laggards) *serverLog {
-	return &serverLog{log: log.With("worker", "broker"), laggards: l}
+	return &serverLog{log: log.With("worker", "broker"), laggards: l, limit: newLimit()}
 }
 
 // Fatal is the last fatal message, or empty.

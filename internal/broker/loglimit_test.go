@@ -7,7 +7,7 @@ import (
 
 // A flood of lines is cut to a few, and what was left out is counted.
 func TestLogLimit(t *testing.T) {
-	var l limit
+	l := newLimit()
 	now := time.Unix(1_000_000, 0)
 	passed, leftOut := 0, 0
 	flood := func(lines int) {
