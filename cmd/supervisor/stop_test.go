@@ -129,7 +129,7 @@ func TestStopLosesNoOutput(t *testing.T) {
 // A device that never reads holds a frame up; the supervisor ends in time all the same, and keeps the frame.
 func TestStopWithAStuckDevice(t *testing.T) {
 	g := startGateway(t, "framing: {type: raw, max_bytes: 1000000}")
-	g.mustRun(t, make([]byte, 500_000), "send", "gps", "-")
+	g.beginFrame(t)
 	if took := g.stop(t, 0, syscall.SIGINT); took > stopLimit {
 		t.Errorf("it took %s to stop, want at most %s", took, stopLimit)
 	}
@@ -141,9 +141,16 @@ func TestStopWithAStuckDevice(t *testing.T) {
 	g.await(t, "the frame is still queued", func(p portNumbers) bool { return p.Tx.Queued == 1 })
 }
 
+// beginFrame queues a frame that the pty does not hold, and waits until the writer is at it.
+func (g *gateway) beginFrame(t *testing.T) {
+	t.Helper()
+	g.mustRun(t, make([]byte, 500_000), "send", "gps", "-")
+	g.await(t, "the writer is at the frame", func(p portNumbers) bool { return p.Tx.Bytes > 0 })
+}
+
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	g := startGateway(t, "framing: {type: raw, max_bytes: 1000000}")
-	g.mustRun(t, make([]byte, 500_000), "send", "gps", "-")
+	g.beginFrame(t)
 	status, err := g.status()
 	if err != nil {
 		t.Fatal(err)
