@@ -64,7 +64,7 @@ func (b *Broker) lookForGone(ctx context.Context, a *attempts, gone []streamOn) 
 	if len(b.gone()) > 0 || b.storeProblem() != "" {
 		return v
 	}
-	return verdict{state: ipc.StoreOK, mended: true, lost: v.lost}
+	return verdict{state: ipc.StoreOK, mended: v.problem, lost: v.lost}
 }
 
 // emptied are those of streams that are gone of which no messages are left either.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,8 +54,8 @@ func (b *Broker) Store() (state ipc.StoreState, problem string) {
 type verdict struct {
 	state   ipc.StoreState
 	problem string
-	remedy  string // empty: the usual one
-	mended  bool
+	remedy  string          // empty: the usual one
+	mended  string          // why the store was started again; empty: it was not
 	lost    map[string]Loss // with a history that was deleted, by port
 }
 
@@ -98,7 +97,7 @@ func (b *Broker) Watch(ctx context.Context, noted func(stores bool), mended func
 		case v := <-looked:
 			looking = time.Time{}
 			note(v)
-			if v.mended || len(v.lost) > 0 {
+			if v.mended != "" || len(v.lost) > 0 {
 				mended(v.lost)
 			}
 		}
@@ -116,6 +115,8 @@ func (b *Broker) note(v verdict) {
 	}
 	b.store.mu.Unlock()
 	switch {
+	case v.state == before && v.mended != "":
+		b.opts.Log.Warn("history and queues were started again and store", "folder", b.storeDir(), "error", v.mended)
 	case v.state == before:
 	case v.state == ipc.StoreOK:
 		b.opts.Log.Info("history and queues store again", "folder", b.storeDir())
@@ -176,7 +177,7 @@ func (b *Broker) look(ctx context.Context, a *attempts) verdict {
 			return v
 		}
 		if b.storeProblem() == "" {
-			return verdict{state: ipc.StoreOK, mended: true}
+			return verdict{state: ipc.StoreOK, mended: problem}
 		}
 	}
 	return v
@@ -185,14 +186,16 @@ func (b *Broker) look(ctx context.Context, a *attempts) verdict {
 // storeProblem is what the server says against its streams on files, or empty.
 func (b *Broker) storeProblem() string {
 	for _, s := range b.onFiles() {
-		h := b.server.Healthz(&server.HealthzOptions{Account: string(s.account), Stream: s.name})
-		if h.StatusCode == http.StatusOK {
-			continue
+		h := b.server.Healthz(&server.HealthzOptions{Account: string(s.account), Stream: s.name, Details: true})
+		for _, e := range h.Errors {
+			if e.Type == server.HealthzErrorConn {
+				continue // it gives itself 1 ms to look at its listeners, and on a busy machine finds it over before it has
+			}
+			if _, problem, ok := strings.Cut(e.Error, "write error: "); ok {
+				return problem
+			}
+			return e.Error
 		}
-		if _, problem, ok := strings.Cut(h.Error, "write error: "); ok {
-			return problem
-		}
-		return h.Error
 	}
 	return ""
 }
