@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,6 +36,7 @@ type gateway struct {
 	err       error
 	tap, send *nats.Conn
 	subjects  ipc.Subjects
+	refused   atomic.Int32 // attempts to queue a frame that nobody took
 }
 
 // writeConfig makes a folder with a config.
@@ -198,12 +200,12 @@ func (g *gateway) awaitOpen(names ...string) error {
 	return nil
 }
 
-// queue hands a frame to a port and returns when the queue has it. That nobody took it is said when nothing was stored, so that it
-// may be tried again, as senders do.
+// queue hands a frame to a port and returns when the queue has it. That nobody took it is said when nothing was stored, as while the store
+// is started again; then it is tried again, as senders do, and counted.
 func (g *gateway) queue(port, frame string) error {
-	var m *nats.Msg
-	err := nats.ErrNoResponders
+	m, err := g.send.Request(g.subjects.Tx(port), []byte(frame), patience)
 	for begun := time.Now(); errors.Is(err, nats.ErrNoResponders) && time.Since(begun) < patience; time.Sleep(10 * time.Millisecond) {
+		g.refused.Add(1)
 		m, err = g.send.Request(g.subjects.Tx(port), []byte(frame), patience)
 	}
 	if err != nil {
@@ -214,6 +216,17 @@ func (g *gateway) queue(port, frame string) error {
 		return fmt.Errorf("queue a frame for %s: %s", port, m.Data)
 	}
 	return nil
+}
+
+// aboutStore is what the gateway's log says of its store.
+func (g *gateway) aboutStore() string {
+	var about []string
+	for line := range strings.Lines(g.log.String()) {
+		if strings.Contains(line, "history and queues") {
+			about = append(about, strings.TrimSpace(line))
+		}
+	}
+	return strings.Join(about, "; ")
 }
 
 // received collects the frames of a port.

@@ -77,6 +77,9 @@ func checkKills(h *host) (string, error) {
 			return fmt.Errorf("/proc/tty/driver/serial has %v of ttyS1, %v, want RTS without DTR", lines, err)
 		}
 		figures = results
+		if n := g.refused.Load(); n > 0 {
+			figures = append(figures, fmt.Sprintf("%d attempts to queue a frame that nobody took: %s", n, g.aboutStore()))
+		}
 		return nil
 	})
 	return strings.Join(figures, "; "), err

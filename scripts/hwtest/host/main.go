@@ -13,8 +13,8 @@ import (
 var (
 	kernel = flag.String("kernel", "", "kernel to boot")
 	initrd = flag.String("initrd", "", "its initial root file system")
-	limit  = flag.Duration("limit", 5*time.Minute, "how long the guest may run")
-	silent = flag.Duration("silent", 90*time.Second, "how long the guest may be silent")
+	limit  = flag.Duration("limit", 10*time.Minute, "how long the guest may run")
+	silent = flag.Duration("silent", 3*time.Minute, "how long the guest may be silent")
 	only   = flag.String("only", "", "make only the checks whose names match this regular expression, which has no spaces")
 	show   = flag.Bool("console", false, "show the guest's console at the end in any case")
 )
