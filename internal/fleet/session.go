@@ -30,7 +30,9 @@ type session struct {
 	reason      string    // why, if the hub has said it
 	retry       time.Time // when the first is sent again
 	pause       time.Duration
-	answered    time.Time // when the hub last answered
+	answered    time.Time // when the stream last answered
+	waits       time.Time // since when there always was something that it had not answered
+	aside       aside
 }
 
 // follow tells the hub what it lacks and then what happens, until the link is lost, or ctx ends.
@@ -51,7 +53,9 @@ func (u *Uplink) follow(ctx context.Context, link broker.Link) error {
 		return err
 	}
 	u.well()
-	s := &session{Uplink: u, link: link, incarnation: place.Incarnation, next: stored + 1, answered: time.Now()}
+	now := time.Now()
+	s := &session{Uplink: u, link: link, incarnation: place.Incarnation, next: stored + 1, answered: now, waits: now}
+	defer s.endAside()
 	switch {
 	case !known:
 		s.next = max(place.First, 1)
@@ -60,7 +64,7 @@ func (u *Uplink) follow(ctx context.Context, link broker.Link) error {
 		u.Log.Warn("the hub has more of the history than there is: its end was lost with the power", "hub", stored, "here", place.Last)
 		s.next = place.Last + 1
 	}
-	u.window.keep(stored, time.Now())
+	u.window.keep(stored, now)
 	if w := u.window.waiting(); len(w) > 0 {
 		u.note(w[0].seq - 1)
 		s.beTroubled("")
@@ -176,6 +180,9 @@ func (s *session) tell(m jetstream.Msg) error {
 	if !s.Broker.LinkUp(s.link) {
 		return errLost
 	}
+	if len(s.window.flights) == 0 {
+		s.waits = time.Now()
+	}
 	s.window.push(f)
 	return s.send(f)
 }
@@ -194,13 +201,17 @@ func (s *session) hear(m *nats.Msg) {
 	now := time.Now()
 	token := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
 	if m.Header.Get("Status") == "503" {
-		if token != probeToken {
+		if token != probeToken && token != asideToken {
 			s.answered = now
 			s.beTroubled("nobody on the hub stores " + s.Hub.Root + ".>: it has no such stream, or no leader for it at the moment, or does not let the gateway publish there; docs/fleet.md has what it needs")
 		}
 		return // it is our own server that says so
 	}
 	s.pulse.beat(now)
+	if token == asideToken {
+		s.aside.alive = now
+		return
+	}
 	seq, err := strconv.ParseUint(token, 36, 64)
 	f := s.window.find(seq)
 	if err != nil || f == nil || token == probeToken {
@@ -215,6 +226,7 @@ func (s *session) hear(m *nats.Msg) {
 	}
 	if e := ack.Error; e != nil {
 		if !never(e) {
+			s.aside.refused = true
 			s.beTroubled(fmt.Sprintf("the hub's stream refuses: %s (code %d)", e.Description, e.ErrorCode))
 			return
 		}
@@ -229,6 +241,7 @@ func never(e *nats.APIError) bool { return e.ErrorCode == 10054 }
 
 // settle notes that the hub has a message. When it was the one that it would not take, the others follow.
 func (s *session) settle(f *flight, now time.Time) {
+	s.endAside()
 	last := s.window.settle(f, now)
 	if last == nil {
 		return
@@ -266,8 +279,12 @@ func (s *session) beTroubled(reason string) {
 	}
 }
 
-// patience is how long the hub may say nothing to what it was told until it is told again, and trouble may last untold.
-const patience = 5 * time.Second
+const (
+	// patience is how long the hub may say nothing to what it was told until it is told again, and trouble may last untold.
+	patience = 5 * time.Second
+	// brief is how long trouble may last for the first to be sent again each second: a stream elects another leader in less.
+	brief = 15 * time.Second
+)
 
 // lookAfter sees to what is due.
 func (s *session) lookAfter(now time.Time) error {
@@ -282,6 +299,9 @@ func (s *session) lookAfter(now time.Time) error {
 		s.trouble = false
 		return nil
 	}
+	if err := s.lookAside(now, later(s.answered, s.waits)); err != nil {
+		return err
+	}
 	first := waiting[0]
 	if !s.trouble && (s.window.passed(now) || now.Sub(first.sent) > patience && now.Sub(s.answered) > patience) {
 		s.beTroubled("the hub's stream does not answer")
@@ -294,7 +314,11 @@ func (s *session) lookAfter(now time.Time) error {
 		s.complain(errors.New(s.reason))
 	}
 	if now.After(s.retry) && (s.pause > 0 || now.Sub(s.answered) >= prompt) {
-		s.pause = min(max(2*s.pause, 2*look), patience)
+		longest := patience
+		if now.Sub(s.since) < brief {
+			longest = time.Second
+		}
+		s.pause = min(max(2*s.pause, 2*look), longest)
 		s.retry = now.Add(s.pause)
 		s.again(first)
 	}
@@ -305,7 +329,17 @@ func (s *session) lookAfter(now time.Time) error {
 const probeToken = "-"
 
 // probe asks the hub for a message that it does not have.
-func (u *Uplink) probe() {
+func (u *Uplink) probe() { u.question(probeToken) }
+
+// question asks the hub for a message that it does not have; the answer comes to where a last token says.
+func (u *Uplink) question(token string) {
 	// An error means that our own server is ending.
-	_ = u.nc.PublishRequest(u.directGet(u.nothing()), u.Hub.Inbox()+".told."+probeToken, nil)
+	_ = u.nc.PublishRequest(u.directGet(u.nothing()), u.Hub.Inbox()+".told."+token, nil)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }

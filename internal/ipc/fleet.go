@@ -10,6 +10,10 @@ const HeaderHistorySeq = "Serial-History-Seq"
 // first: the sequence up to which all is there with it.
 const HeaderHistoryUpTo = "Serial-History-Up-To"
 
+// HeaderUnstored is in what a hub's subscribers are shown of a gateway while the hub's stream stores nothing: the id with which the
+// message comes again, without this header, when it is stored. It is empty where a message has no id, such as a state.
+const HeaderUnstored = "Serial-Unstored"
+
 // FleetSubjects builds the subjects of a gateway on a hub.
 type FleetSubjects struct {
 	Subjects        // below "fleet.<name>"

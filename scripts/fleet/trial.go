@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/serialvisor/serialvisor/internal/ipc"
+
 	"github.com/serialvisor/serialvisor/scripts/usage"
 )
 
@@ -22,7 +24,7 @@ type trial struct {
 	noticeCut, noticeSwallow time.Duration // until the gateway knows
 	fullCut, fullSwallow     time.Duration // from the return until the hub has all
 	behindCut                uint64        // at the return
-	backFollower, backLeader time.Duration // until traffic is back without a server
+	withoutOne, withoutLead  silence       // a server of the hub, the one that leads the stream
 	hubCPU, gatewayCPU       float64       // cores
 	hubPSS, gatewayPSS       float64       // MiB of a server, of a gateway with its workers
 	perSecond                float64       // messages that the hub stores
@@ -170,59 +172,65 @@ func (t *trial) measureKill() (err error) {
 	if err != nil {
 		return err
 	}
-	if t.backFollower, err = t.kill((leader + 1) % servers); err != nil {
+	if t.withoutOne, err = t.kill((leader + 1) % servers); err != nil {
 		return err
 	}
 	if leader, err = t.hub.leader(t.ctx); err != nil {
 		return err
 	}
-	t.backLeader, err = t.kill(leader)
+	t.withoutLead, err = t.kill(leader)
 	return err
 }
 
-// kill kills a server and returns how long it takes until a live subscriber has got something of each gateway that its port received
-// after that. Then the server is started again, and it is waited until all have caught up.
-func (t *trial) kill(i int) (back time.Duration, err error) {
+// silence is the longest time for which a subscriber of the hub heard nothing of some gateway, and nothing that was stored.
+type silence struct{ all, stored time.Duration }
+
+// settled is how long after the loss of a server its hub is watched: an election takes up to 9 s, and what waited comes after that.
+const settled = 20 * time.Second
+
+// kill kills a server and returns what silence there was. Then the server is started again, and it is waited until all have caught up.
+func (t *trial) kill(i int) (quiet silence, err error) {
 	heard := make(chan *nats.Msg, 1<<16)
 	sub, err := t.hub.admin.ChanSubscribe("fleet.*.*.rx", heard)
 	if err != nil {
-		return 0, err
+		return quiet, err
 	}
 	defer func() { _ = sub.Unsubscribe() }()
 	if err := t.hub.admin.Flush(); err != nil {
-		return 0, err
+		return quiet, err
 	}
 	begun := time.Now()
+	last, stored, current := map[string]time.Time{}, map[string]time.Time{}, map[string]bool{}
+	for _, g := range t.all {
+		last[g.name], stored[g.name] = begun, begun
+	}
 	t.hub.kill(i)
 	late := time.After(3 * time.Minute)
-	for missing := names(t.all); len(missing) > 0; {
+	for len(current) < len(t.all) {
 		select {
 		case m := <-heard:
-			if received, err := time.Parse(time.RFC3339Nano, m.Header.Get("Serial-Time")); err == nil && received.After(begun) {
-				delete(missing, strings.Split(m.Subject, ".")[1])
+			now, name := time.Now(), strings.Split(m.Subject, ".")[1]
+			quiet.all, last[name] = max(quiet.all, now.Sub(last[name])), now
+			if m.Header.Get(ipc.HeaderUnstored) != "" {
+				continue
+			}
+			quiet.stored, stored[name] = max(quiet.stored, now.Sub(stored[name])), now
+			if received, err := time.Parse(time.RFC3339Nano, m.Header.Get("Serial-Time")); err == nil && received.Sub(begun) > settled {
+				current[name] = true
 			}
 		case <-late:
-			return 0, fmt.Errorf("traffic of %d gateways does not come back without a server of the hub", len(missing))
+			return quiet, fmt.Errorf("traffic of %d gateways does not come back without a server of the hub", len(t.all)-len(current))
 		}
 	}
-	back = time.Since(begun)
 	if err := t.hub.start(i); err != nil {
-		return 0, err
+		return quiet, err
 	}
 	for _, g := range t.all {
 		if err := g.await(t.ctx, func(l leaf) bool { return l.Connected && l.Behind <= uint64(*ports) }); err != nil {
-			return 0, fmt.Errorf("%s does not catch up after a server of the hub was killed: %w", g.name, err)
+			return quiet, fmt.Errorf("%s does not catch up after a server of the hub was killed: %w", g.name, err)
 		}
 	}
-	return back, nil
-}
-
-func names(all []*gateway) map[string]bool {
-	of := map[string]bool{}
-	for _, g := range all {
-		of[g.name] = true
-	}
-	return of
+	return quiet, nil
 }
 
 // account compares what the devices have said with what the hub has.
@@ -272,8 +280,13 @@ func (t *trial) print() (good bool) {
 	note(fmt.Sprintf("cable pulled for %s: messages behind at its return", *cutFor), float64(t.behindCut), "")
 	row("until the hub has all after the return, cable", 30, t.fullCut.Seconds(), " s")
 	row("the same, black hole", 30, t.fullSwallow.Seconds(), " s")
-	row("a server of the hub killed: until a subscriber hears all gateways again", 5, t.backFollower.Seconds(), " s")
-	row("the one that leads the stream killed: the same", 5, t.backLeader.Seconds(), " s")
+	for _, killed := range []struct {
+		who   string
+		quiet silence
+	}{{"a server of the hub", t.withoutOne}, {"the one that leads the stream", t.withoutLead}} {
+		row(killed.who+" killed: the longest that a subscriber hears nothing of a gateway", 5, killed.quiet.all.Seconds(), " s")
+		note("the same, of what is stored", killed.quiet.stored.Seconds(), " s")
+	}
 	note("messages that the hub stores", t.perSecond, "/s")
 	note("bytes to the hub for each line of some 10 bytes, TCP/IP included", t.up, " B")
 	note("bytes from the hub for each line", t.down, " B")
