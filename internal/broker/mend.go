@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -43,6 +44,9 @@ func (b *Broker) mend(ctx context.Context, gone []streamOn) (missing map[string]
 		return nil, err
 	}
 	defer func() { _ = acks.Unsubscribe() }()
+	if err := b.settleAcks(); err != nil {
+		b.opts.Log.Debug("acknowledgements may be lost while the store is started again", "error", err)
+	}
 	b.log.quiet.Store(true) // it tells of every repair
 	defer b.log.quiet.Store(false)
 	if err := b.server.ShutdownJetStream(); err != nil {
@@ -100,6 +104,33 @@ func (b *Broker) catchAcks() (*nats.Subscription, error) {
 		return nil, errors.Join(err, acks.Unsubscribe())
 	}
 	return acks, nil
+}
+
+// settleAcks waits until the consumers of all queues have seen to the acknowledgements that came before catchAcks: they queue them, and
+// forget them when they are shut down. A word of progress about a frame that there never is has no effect, and is answered in its turn.
+func (b *Broker) settleAcks() error {
+	answers, err := b.control.SubscribeSync(b.control.NewInbox())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = answers.Unsubscribe() }()
+	waiting := 0
+	for _, s := range b.planned() {
+		for _, port := range s.ports {
+			of := b.Target(port)
+			never := fmt.Sprintf("$JS.ACK.%s.%s.1.%d.1.0.0", of.Stream, of.Consumer, math.MaxInt64)
+			if err := b.control.PublishRequest(never, answers.Subject, []byte("+WPI")); err != nil {
+				return err
+			}
+			waiting++
+		}
+	}
+	for deadline := time.Now().Add(flushLimit); waiting > 0; waiting-- {
+		if _, err := answers.NextMsg(time.Until(deadline)); err != nil {
+			return fmt.Errorf("%d queues do not answer: %w", waiting, err)
+		}
+	}
+	return nil
 }
 
 // passOnAcks gives the acknowledgements that have come to the consumers. They may have some twice, which does not matter. Those
