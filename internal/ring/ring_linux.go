@@ -23,13 +23,15 @@ type Ring struct {
 type Sizes struct {
 	Received int // bytes of the longest frame that is received, with its delimiter
 	Sent     int // bytes of the longest frame that is sent, with its delimiter
+	Baud     int // of the line
 }
 
-// leastReceived is the room for received bytes of a port with short frames: a second of a 12 Mbaud line, while the history
-// is busy.
-const leastReceived = 1 << 20
+// leastReceived is the room for received bytes of a port with short frames: more than twenty seconds at 115200 baud, while the history
+// is busy. All of it is in use on a port that says something now and then, and there are many ports.
+const leastReceived = 256 << 10
 
-func (s Sizes) rx() int { return roundUp(max(leastReceived, 2*s.Received+64<<10)) }
+// rx is room for a second of what the line can say, and for two frames and some more.
+func (s Sizes) rx() int { return roundUp(max(leastReceived, s.Baud/10, 2*s.Received+64<<10)) }
 func (s Sizes) tx() int { return roundUp(max(pageSize, s.Sent)) }
 
 func roundUp(n int) int { return (n + pageSize - 1) &^ (pageSize - 1) }
@@ -142,8 +144,8 @@ func Lock(fd int, worker string) error {
 	}
 }
 
-// Fits says whether the memory is as large as New would make it.
-func (r *Ring) Fits(s Sizes) bool { return len(r.rx)/2 == s.rx() && len(r.tx) == s.tx() }
+// Fits says whether the memory is as large as New would make it, or larger.
+func (r *Ring) Fits(s Sizes) bool { return len(r.rx)/2 >= s.rx() && len(r.tx) >= s.tx() }
 
 // SetNote keeps a note of the supervisor's for its successor, of at most 1024 bytes.
 func (r *Ring) SetNote(note []byte) error {

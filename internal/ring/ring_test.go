@@ -352,7 +352,18 @@ func TestShared(t *testing.T) {
 	if got, ok := theirs.Sender(0).InHand(); !ok || fmt.Sprint(got) != fmt.Sprint(Sending{Direct, 5, []byte("hello")}) {
 		t.Errorf("the other process sees %+v", got)
 	}
-	if !theirs.Fits(Sizes{Received: 9 << 20, Sent: 5 << 20}) || theirs.Fits(Sizes{Received: 9 << 20, Sent: 6 << 20}) {
-		t.Error("Fits does not compare the sizes")
+	for _, c := range []struct {
+		sizes Sizes
+		fit   bool
+	}{
+		{Sizes{Received: 9 << 20, Sent: 5 << 20}, true},
+		{Sizes{Received: 1 << 20, Sent: 4 << 20, Baud: 12_000_000}, true}, // an earlier version may have made it larger
+		{Sizes{Received: 9 << 20, Sent: 6 << 20}, false},
+		{Sizes{Received: 10 << 20, Sent: 5 << 20}, false},
+		{Sizes{Baud: 500_000_000}, false},
+	} {
+		if theirs.Fits(c.sizes) != c.fit {
+			t.Errorf("memory for 9 MiB and 5 MiB fits %+v: %v", c.sizes, !c.fit)
+		}
 	}
 }

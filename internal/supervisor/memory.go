@@ -38,7 +38,7 @@ func newMemory(c config.Port) (*memory, error) {
 // sizesOf is the room that a port's frames need.
 func sizesOf(c config.Port) ring.Sizes {
 	// A frame of fixed length, and a piece of one, is sent as it is, however long.
-	return ring.Sizes{Received: c.Framing.WireBytes(), Sent: max(c.TxFraming.WireBytes(), c.TxFraming.MaxBytes)}
+	return ring.Sizes{Received: c.Framing.WireBytes(), Sent: max(c.TxFraming.WireBytes(), c.TxFraming.MaxBytes), Baud: c.Settings.Line.Baud}
 }
 
 // newSession forgets what belongs to the device as it was. Only while no worker runs.

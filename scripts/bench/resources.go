@@ -24,6 +24,7 @@ func workerMemory(t *table, s ipc.Status) {
 			writers = append(writers, pss)
 		}
 	}
+	t.atMost("PSS of a worker, mean", (sum-supervisor)/float64(len(all)), 4, " MiB")
 	t.atMost("PSS of a worker, median", median(all), 4, " MiB")
 	t.atMost("PSS of a worker, the largest", most(all), 4, " MiB")
 	t.note("PSS of a reader, median", median(readers), " MiB")
