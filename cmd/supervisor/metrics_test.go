@@ -1,20 +1,17 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
-	"github.com/serialvisor/serialvisor/internal/simulator"
 )
 
 // measured has a gateway that does not run yet give figures, and run a worker.
@@ -242,55 +239,4 @@ func TestMetricsWhileTheDiskHangs(t *testing.T) {
 	thaw()
 	stop()
 	waitUntil(t, "it is ready again", func() bool { return g.figures(t)["serialvisor_ready"] == 1 })
-}
-
-// scrapeLimit is what it may cost to ask a gateway with 64 ports for its figures.
-const scrapeLimit = 5 * time.Millisecond
-
-// TestScrapeCost measures it: the supervisor's processor time, by its own figure, which does not depend on what else the
-// machine does.
-func TestScrapeCost(t *testing.T) {
-	const scrapes = 200
-	ports := 64
-	if raceDetector { // which makes everything cost more, and the limit meaningless
-		ports = 8
-	}
-	g := &gateway{dir: t.TempDir(), programs: programs}
-	var config strings.Builder
-	config.WriteString("name: test\nbroker: {listen: 127.0.0.1:0}\nmetrics: {listen: 127.0.0.1:0}\nports:\n")
-	for i := range ports {
-		device, err := simulator.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = device.Close() })
-		fmt.Fprintf(&config, "  port%d: {device: %s}\n", i, device.Path())
-	}
-	if err := os.WriteFile(filepath.Join(g.dir, "c.yaml"), []byte(config.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	g.program = g.background(t, "run", "--config", filepath.Join(g.dir, "c.yaml"))
-	var s ipc.Status
-	waitUntil(t, "all ports are open", func() bool {
-		var err error
-		s, err = g.status()
-		return err == nil && s.Ready && len(s.Ports) == ports && s.Ports[ports-1].State == ipc.Open
-	})
-	const cpu = "process_cpu_seconds_total"
-	before := g.figures(t)[cpu]
-	var took []time.Duration
-	for range scrapes {
-		begun := time.Now()
-		code, body := get(t, s.MetricsURL+"/metrics")
-		took = append(took, time.Since(begun))
-		if n := strings.Count(body, "serialvisor_worker_cpu_seconds_total{"); code != http.StatusOK || n != 2*ports {
-			t.Fatalf("answered %d with %d workers: %s", code, n, body)
-		}
-	}
-	each := time.Duration((g.figures(t)[cpu] - before) / (scrapes + 1) * float64(time.Second))
-	slices.Sort(took)
-	t.Logf("%d ports: %s of processor time for each scrape, answered after %s (median)", ports, each, took[scrapes/2])
-	if each > scrapeLimit && !raceDetector {
-		t.Errorf("want at most %s", scrapeLimit)
-	}
 }

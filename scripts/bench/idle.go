@@ -5,8 +5,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
@@ -40,7 +43,7 @@ func measureIdle(t *table) error {
 		return err
 	}
 	defer devices.close()
-	config := "name: bench\nbroker: {listen: 127.0.0.1:0}\nports:\n" + devices.ports()
+	config := "name: bench\nbroker: {listen: 127.0.0.1:0}\nmetrics: {listen: 127.0.0.1:0}\nports:\n" + devices.ports()
 	path := filepath.Join(r.dir, "c.yaml")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return err
@@ -66,6 +69,36 @@ func measureIdle(t *table) error {
 	t.note("of the supervisor", 100*cores.supervisor, " % of a core")
 	t.note("of all workers", 100*cores.workers, " % of a core")
 	workerMemory(t, s)
+	return measureScrapes(t, s)
+}
+
+const (
+	scrapes = 200
+	// scrapeLimit is what it may cost to ask for the figures of a port and its workers.
+	scrapeLimit = 5.0 / 64 // ms
+)
+
+// measureScrapes measures what it costs the supervisor to be asked for its metrics.
+func measureScrapes(t *table, s ipc.Status) error {
+	var took []float64
+	before := ranOf(s.PID)
+	for range scrapes {
+		begun := time.Now()
+		answer, err := http.Get(s.MetricsURL + "/metrics")
+		if err != nil {
+			return err
+		}
+		text, err := io.ReadAll(answer.Body)
+		if err = errors.Join(err, answer.Body.Close()); err != nil {
+			return err
+		}
+		took = append(took, time.Since(begun).Seconds()*1000)
+		if n := strings.Count(string(text), "serialvisor_worker_cpu_seconds_total{"); n != len(s.Workers) {
+			return fmt.Errorf("%s/metrics has %d of %d workers", s.MetricsURL, n, len(s.Workers))
+		}
+	}
+	t.atMost("CPU of the supervisor for one answer of /metrics", (ranOf(s.PID)-before)/scrapes*1000, scrapeLimit*float64(len(s.Ports)), " ms")
+	t.note("which comes after, median", median(took), " ms")
 	return nil
 }
 
