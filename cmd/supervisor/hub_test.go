@@ -69,7 +69,7 @@ ping_max: 2
 connect_error_reports: 100000
 reconnect_error_reports: 100000
 jetstream { store_dir: %q, domain: hub }
-leafnodes { listen: %q, isolate_leafnode_interest: true }
+leafnodes { listen: %q, isolate_leafnode_interest: true, authorization: {timeout: 10} }
 accounts { FLEET { jetstream: enabled, users: [{user: admin, password: secret}, %s] } }
 `, i, n.client, n.dir, n.leaf, strings.Join(users, ", "))
 		if servers > 1 {
@@ -247,13 +247,14 @@ func (h *hub) awaitLinesOf(t *testing.T, subject string, count int) {
 	}
 }
 
-// proxy passes a TCP connection on, and can cut it or have it swallow everything.
+// proxy passes a TCP connection on, and can delay it, cut it or have it swallow everything.
 type proxy struct {
 	listener net.Listener
 	target   string
 	all      sync.WaitGroup
 
-	mu      sync.Mutex // guards all below
+	mu      sync.Mutex    // guards all below
+	delay   time.Duration // each way
 	refuses bool
 	holes   chan struct{} // closed when data passes again; nil: it passes
 	conns   map[net.Conn]bool
@@ -303,25 +304,45 @@ func (p *proxy) accept() {
 	}
 }
 
-// pass copies until either side ends.
+// pass copies until either side ends. What is delayed does not hold up what comes behind it.
 func (p *proxy) pass(to, from net.Conn) {
-	defer func() { _, _ = to.Close(), from.Close() }()
-	buffer := make([]byte, 64<<10)
-	for {
-		n, err := from.Read(buffer)
-		if err != nil {
-			return
+	type parcel struct {
+		due  time.Time
+		data []byte
+	}
+	under := make(chan parcel, 1<<10) // way
+	p.all.Go(func() {
+		defer close(under)
+		for {
+			data := make([]byte, 16<<10)
+			n, err := from.Read(data)
+			if err != nil {
+				return
+			}
+			p.mu.Lock()
+			due := time.Now().Add(p.delay)
+			p.mu.Unlock()
+			under <- parcel{due, data[:n]}
 		}
+	})
+	for next := range under {
+		<-time.After(time.Until(next.due))
 		p.mu.Lock()
 		hole := p.holes
 		p.mu.Unlock()
 		if hole != nil {
 			<-hole
 		}
-		if _, err := to.Write(buffer[:n]); err != nil {
-			return
-		}
+		_, _ = to.Write(next.data) // an error means that the other side has ended; then so does this one
 	}
+	_, _ = to.Close(), from.Close()
+}
+
+// slow has everything take so long each way.
+func (p *proxy) slow(delay time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delay = delay
 }
 
 // cut ends all connections, and lets no new ones be.
