@@ -6,4 +6,4 @@ command -v gcc >/dev/null || { echo "test: the race detector needs a C compiler:
 command -v mosquitto_pub >/dev/null || { echo "test: what MQTT does is tested with a stock client: apt-get install mosquitto-clients" >&2; exit 1; }
 command -v tshark >/dev/null || echo "test: NOT TESTED whether Wireshark opens exported files: apt-get install --no-install-recommends tshark" >&2
 if [ $# -eq 0 ]; then set -- ./...; fi
-exec go test -race -timeout 20m "$@"
+exec go test -race -timeout 25m "$@"

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -218,7 +219,7 @@ func TestFleetRefused(t *testing.T) {
 	g.writeFleet(t, "gw-1", strings.Replace(h.urls("gw-1"), "secret", "wrong", 1))
 	g.run(t)
 	g.awaitLeaf(t, "status tells", func(l ipc.LeafStatus) bool {
-		return !l.Connected && strings.Contains(l.Error, "Authorization Violation")
+		return !l.Connected && strings.Contains(l.Error, "Authorization Violation") && strings.Contains(l.Error, "broker.leaf.urls")
 	})
 	if _, err := g.device.Write([]byte("line 0\n")); err != nil {
 		t.Fatal(err)
@@ -266,8 +267,14 @@ func TestFleetTLS(t *testing.T) {
 	h.nodes[0].kill()
 	h.nodes[0].start(t)
 	h.createStream(t)
-	g.write(t, fmt.Sprintf("name: gw-1\nbroker: {listen: 127.0.0.1:0, leaf: {urls: [\"tls://%s\"], credentials: gw.nkey, ca: ca.pem}}\nports: {gps: {device: %s}}\n", h.nodes[0].leaf, g.device.Path()))
-	g.run(t)
+	write := func(ca string) {
+		g.write(t, fmt.Sprintf("name: gw-1\nbroker: {listen: 127.0.0.1:0, leaf: {urls: [\"tls://%s\"], credentials: gw.nkey%s}}\nports: {gps: {device: %s}}\n", h.nodes[0].leaf, ca, g.device.Path()))
+		g.run(t)
+	}
+	write("")
+	g.awaitLeaf(t, "status tells whom it does not trust", func(l ipc.LeafStatus) bool { return strings.Contains(l.Error, "broker.leaf.ca") })
+	g.stop(t, 0, syscall.SIGTERM)
+	write(", ca: ca.pem")
 	g.awaitLink(t)
 	if _, err := g.device.Write([]byte("line 0\n")); err != nil {
 		t.Fatal(err)

@@ -21,15 +21,22 @@ const tellAgain = 10 * time.Minute
 // leafNotice is what such lines begin with: an address, and the number of a connection, which differ each time.
 var leafNotice = regexp.MustCompile(`^\S+ - lid:\d+ - `)
 
+func isLeaf(text string) bool {
+	return leafNotice.MatchString(text) || strings.Contains(text, "eafnode")
+}
+
 // repeats says whether a line is about the hub and was logged lately.
 func (l *leafLog) repeats(text string, now time.Time) bool {
-	short := leafNotice.ReplaceAllString(text, "")
-	if short == text && !strings.Contains(text, "eafnode") {
+	if !isLeaf(text) {
 		return false
 	}
+	short := leafNotice.ReplaceAllString(text, "")
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last = short
+	if remedy := leafRemedy(short); remedy != "" {
+		l.last += "; " + remedy
+	}
 	if l.told == nil || len(l.told) > 64 {
 		l.told = map[string]time.Time{}
 	}
@@ -40,7 +47,24 @@ func (l *leafLog) repeats(text string, now time.Time) bool {
 	return false
 }
 
-// LinkProblem is what went wrong last with the connection to the hub, or empty.
+// leafRemedies are what helps against what the hub says, or what is found out of it.
+var leafRemedies = []struct{ says, remedy string }{
+	{"Authorization Violation", "the hub does not know who this is: see that user and password in broker.leaf.urls, or the key in broker.leaf.credentials, are those of a user there"},
+	{"Authentication Timeout", "the link is slower than the hub has patience: set leafnodes {authorization {timeout: 10}} there"},
+	{"x509: ", "see that broker.leaf.ca is who signed the hub's certificate, and that the certificate is for the host in broker.leaf.urls"},
+}
+
+// leafRemedy is what helps against what a line about the hub says, or empty.
+func leafRemedy(text string) string {
+	for _, r := range leafRemedies {
+		if strings.Contains(text, r.says) {
+			return r.remedy
+		}
+	}
+	return ""
+}
+
+// LinkProblem is what went wrong last with the connection to the hub and what helps, or empty.
 func (b *Broker) LinkProblem() string {
 	b.log.leaf.mu.Lock()
 	defer b.log.leaf.mu.Unlock()

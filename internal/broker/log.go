@@ -57,13 +57,17 @@ func (l *serverLog) Warnf(format string, v ...any) {
 // say logs a line, unless there are too many.
 func (l *serverLog) say(level slog.Level, text string) {
 	leftOut, ok := l.limit.pass(time.Now())
-	switch {
-	case !ok:
-	case leftOut > 0:
-		l.log.Log(context.Background(), level, text, "left_out_before", leftOut)
-	default:
-		l.log.Log(context.Background(), level, text)
+	if !ok {
+		return
 	}
+	var more []any
+	if isLeaf(text) && leafRemedy(text) != "" {
+		more = append(more, "remedy", leafRemedy(text))
+	}
+	if leftOut > 0 {
+		more = append(more, "left_out_before", leftOut)
+	}
+	l.log.Log(context.Background(), level, text, more...)
 }
 
 // Fatalf implements server.Logger.
