@@ -112,3 +112,26 @@ func TestSupervisorHandsOver(t *testing.T) {
 		return !slices.ContainsFunc(m.Names(), func(name string) bool { return name == "gps.keeper" || name == "gps.reader" || name == "gps.writer" })
 	})
 }
+
+// What is kept of a port whose frames may be longer now does not fit, and is let go of: nobody else holds the device.
+func TestKeptMemoryIsTooSmall(t *testing.T) {
+	g := newOpenGateway(t)
+	g.manager = startManager(t)
+	config := func(longest string) {
+		g.write(t, fmt.Sprintf("name: test\nbroker: {listen: 127.0.0.1:0}\nports: {gps: {device: %s, framing: {type: line, max_bytes: %s}}}\n", g.device.Path(), longest))
+	}
+	config("64KiB")
+	g.run(t)
+	g.await(t, "the device is open", func(p portNumbers) bool { return p.State == ipc.Open })
+	if err := g.process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-g.ended
+	config("1MiB")
+	g.run(t)
+	g.await(t, "the device is open again", func(p portNumbers) bool { return p.State == ipc.Open })
+	if !strings.Contains(g.errors.String(), "does not fit any more") {
+		t.Errorf("the log does not say that the memory is another:\n%s", g.errors)
+	}
+	g.mustRun(t, []byte("hello"), "send", "gps", "-", "--wait")
+}

@@ -131,6 +131,7 @@ func fingerprint(c config.Port) string {
 
 // memory takes a port's memory over, or makes it.
 func (h *handover) memory(c config.Port) (*memory, error) {
+	lost := 0
 	if fds := h.take(c.Name, memoryNames); fds != nil {
 		r, err := ring.Open(fds[0])
 		if err == nil && r.Fits(sizesOf(c)) {
@@ -138,13 +139,17 @@ func (h *handover) memory(c config.Port) (*memory, error) {
 			bell, err := serialio.NewBell()
 			return &memory{r, os.NewFile(uintptr(fds[0]), "ring "+c.Name), serialio.Pipe{R: fds[1], W: fds[2]}, serialio.Pipe{R: fds[3], W: fds[4]}, bell}, err
 		}
-		h.log.Warn("what the supervisor before has left of a port does not fit any more", "port", c.Name, "error", err)
+		if err == nil {
+			lost = r.GiveUp()
+		}
+		h.log.Warn("what the supervisor before has left of a port does not fit any more; counted in status as lost_history", "port", c.Name, "frames", lost, "error", err)
 		systemd.CloseAll(fds)
 	}
 	m, err := newMemory(c)
 	if err != nil {
 		return nil, err
 	}
+	m.ring.CountLostHistory(lost)
 	h.keep(c.Name, memoryNames, m.descriptors()...)
 	return m, nil
 }
@@ -161,8 +166,9 @@ func (h *handover) device(c config.Port, m *memory) (device *serialio.Port, sess
 	} else if dropped > 0 {
 		h.log.Warn("frames were left for a port that is not in forward_to any more; counted in status as lost_forward", "port", c.Name, "frames", dropped)
 	}
-	if problem != nil {
+	if problem != nil { // there is nothing in the memory, which is new
 		systemd.CloseAll(fds)
+		h.drop(c.Name, deviceNames)
 		return nil, ""
 	}
 	if fds == nil || !same {
