@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -113,4 +114,52 @@ func TestFleetStoresNothing(t *testing.T) {
 		}
 		heard[text] = heard[text] || !unstored(m)
 	}
+}
+
+// While a hub elects who leads its stream, those who listen there hear every line in its turn, stored or not, and the stream has all once.
+func TestFleetLeaderKilled(t *testing.T) {
+	t.Parallel()
+	h := startHub(t, 3, "gw-1")
+	leader := h.leader(t)
+	others := &hub{nodes: slices.Delete(slices.Clone(h.nodes), leader, leader+1)}
+	others.connect(t)
+	g := startInFleet(t, "gw-1", others.urls("gw-1"))
+	live := make(chan *nats.Msg, 1<<16)
+	_, err := others.admin.ChanSubscribe("fleet.gw-1.gps.rx", live)
+	if err == nil {
+		err = others.admin.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := g.sayLines(1)
+	next, shown := 0, 0
+	hear := func(what string, met func() bool) {
+		t.Helper()
+		for late := time.After(patience); !met(); {
+			select {
+			case m := <-live:
+				if m.Header[ipc.HeaderUnstored] != nil {
+					shown++
+				}
+				n := 0
+				if _, err := fmt.Sscanf(string(m.Data), "line %d", &n); err != nil {
+					t.Fatalf("%q: %v", m.Data, err)
+				}
+				if n > next {
+					t.Fatalf("line %d is heard, and line %d was not", n, next)
+				}
+				next = max(next, n+1)
+			case <-late:
+				t.Fatalf("not met: %s", what)
+			}
+		}
+	}
+	hear("lines come", func() bool { return next > 200 })
+	h.nodes[leader].kill()
+	hear("lines are shown", func() bool { return shown > 100 })
+	hear("lines are stored again", func() bool { return len(live) == 0 && others.count(t, "fleet.gw-1.gps.rx") > next-shown })
+	count := stop()
+	hear("all lines are heard", func() bool { return next == count })
+	others.awaitLines(t, "gw-1", count)
 }

@@ -148,6 +148,8 @@ func hub(l *ipc.LeafStatus) string {
 	switch {
 	case l == nil:
 		return ""
+	case !l.Connected && l.Error != "":
+		return fmt.Sprintf("  hub not connected, %d behind: %s", l.Behind, l.Error)
 	case !l.Connected:
 		return fmt.Sprintf("  hub not connected, %d behind", l.Behind)
 	case l.Behind > 0:

@@ -122,7 +122,7 @@ func (u *Uplink) last(ctx context.Context, subject string) (incarnation string, 
 		return "", 0, fmt.Errorf("nobody on the hub answers %s: have the hub's user of this gateway publish there, and set jetstream {domain: %s} on the hub, or broker.leaf.domain here",
 			u.directGet(u.Hub.Root+".>"), u.Domain)
 	case errors.Is(err, context.DeadlineExceeded):
-		return "", 0, fmt.Errorf("the hub's stream %s does not answer: see to it that there is one with allow_direct, as docs/fleet.md says, and that its servers run", u.Stream)
+		return "", 0, fmt.Errorf("the hub's stream %s does not answer: wait while its servers start, or see to it that there is one with allow_direct, as docs/fleet.md says, and that its servers run", u.Stream)
 	case err != nil:
 		return "", 0, fmt.Errorf("ask the hub's stream %s: %w", u.Stream, err)
 	}

@@ -30,7 +30,8 @@ type session struct {
 	reason      string    // why, if the hub has said it
 	retry       time.Time // when the first is sent again
 	pause       time.Duration
-	answered    time.Time // when the stream last answered
+	answered    time.Time // when the stream last answered, or our own server for it
+	heard       time.Time // when the stream did
 	waits       time.Time // since when there always was something that it had not answered
 	aside       aside
 }
@@ -54,7 +55,7 @@ func (u *Uplink) follow(ctx context.Context, link broker.Link) error {
 	}
 	u.well()
 	now := time.Now()
-	s := &session{Uplink: u, link: link, incarnation: place.Incarnation, next: stored + 1, answered: now, waits: now}
+	s := &session{Uplink: u, link: link, incarnation: place.Incarnation, next: stored + 1, answered: now, heard: now, waits: now}
 	defer s.endAside()
 	switch {
 	case !known:
@@ -65,6 +66,10 @@ func (u *Uplink) follow(ctx context.Context, link broker.Link) error {
 		s.next = place.Last + 1
 	}
 	u.window.keep(stored, now)
+	if from := u.resume(stored); known && from < stored {
+		stored, s.next = from, from+1
+	}
+	defer u.keepGap()
 	if w := u.window.waiting(); len(w) > 0 {
 		u.note(w[0].seq - 1)
 		s.beTroubled("")
@@ -177,6 +182,13 @@ func (s *session) tell(m jetstream.Msg) error {
 	if f.subject == "" {
 		return nil
 	}
+	if g := s.left; g != nil && f.seq <= g.Newest {
+		upTo, waits := g.Waiting[f.seq]
+		if !waits {
+			return nil
+		}
+		f.upTo = upTo
+	}
 	if !s.Broker.LinkUp(s.link) {
 		return errLost
 	}
@@ -184,11 +196,12 @@ func (s *session) tell(m jetstream.Msg) error {
 		s.waits = time.Now()
 	}
 	s.window.push(f)
+	s.mark(f)
 	return s.send(f)
 }
 
 func (s *session) send(f *flight) error {
-	f.sent = time.Now()
+	f.sent, f.refused = time.Now(), false
 	m := &nats.Msg{Subject: f.subject, Reply: s.Hub.Inbox() + ".told." + strconv.FormatUint(f.seq, 36), Header: f.header, Data: f.data}
 	if err := s.nc.PublishMsg(m); err != nil {
 		return fmt.Errorf("tell the hub: %w", err)
@@ -202,10 +215,10 @@ func (s *session) hear(m *nats.Msg) {
 	token := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
 	if m.Header.Get("Status") == "503" {
 		if token != probeToken && token != asideToken {
-			s.answered = now
+			s.answered = now // by our own server
 			s.beTroubled("nobody on the hub stores " + s.Hub.Root + ".>: it has no such stream, or no leader for it at the moment, or does not let the gateway publish there; docs/fleet.md has what it needs")
 		}
-		return // it is our own server that says so
+		return
 	}
 	s.pulse.beat(now)
 	if token == asideToken {
@@ -217,7 +230,7 @@ func (s *session) hear(m *nats.Msg) {
 	if err != nil || f == nil || token == probeToken {
 		return
 	}
-	s.answered = now
+	s.answered, s.heard = now, now
 	var ack struct {
 		Error *nats.APIError `json:"error"`
 	}
@@ -226,8 +239,8 @@ func (s *session) hear(m *nats.Msg) {
 	}
 	if e := ack.Error; e != nil {
 		if !never(e) {
-			s.aside.refused = true
-			s.beTroubled(fmt.Sprintf("the hub's stream refuses: %s (code %d)", e.Description, e.ErrorCode))
+			f.refused, s.aside.refused = true, true
+			s.beTroubled(fmt.Sprintf("the hub's stream %s refuses: %s (code %d); see to its limits, it goes on by itself", s.Stream, e.Description, e.ErrorCode))
 			return
 		}
 		s.Log.Warn("the hub does not take a message; it is lost for the hub", "subject", f.subject, "bytes", len(f.data), "reason", e.Description)
@@ -242,6 +255,11 @@ func never(e *nats.APIError) bool { return e.ErrorCode == 10054 }
 // settle notes that the hub has a message. When it was the one that it would not take, the others follow.
 func (s *session) settle(f *flight, now time.Time) {
 	s.endAside()
+	if s.left != nil {
+		if delete(s.left.Waiting, f.seq); len(s.left.Waiting) == 0 {
+			s.left = nil
+		}
+	}
 	last := s.window.settle(f, now)
 	if last == nil {
 		return
@@ -258,12 +276,17 @@ func (s *session) settle(f *flight, now time.Time) {
 	}
 }
 
-// again sends a message once more, in its order.
-func (s *session) again(f *flight) {
+// mark says in a message up to where the hub has all with it, if it has later ones.
+func (s *session) mark(f *flight) {
 	delete(f.header, ipc.HeaderHistoryUpTo)
-	if upTo := s.window.upTo(f); upTo > f.seq {
+	if upTo := max(s.window.upTo(f), f.upTo); upTo > f.seq {
 		f.header[ipc.HeaderHistoryUpTo] = []string{strconv.FormatUint(upTo, 10)}
 	}
+}
+
+// again sends a message once more, in its order.
+func (s *session) again(f *flight) {
+	s.mark(f)
 	if err := s.send(f); err != nil {
 		s.beTroubled(err.Error())
 	}
@@ -294,12 +317,13 @@ func (s *session) lookAfter(now time.Time) error {
 	if s.renew.Load() {
 		return errRenew
 	}
+	s.keepGap()
 	waiting := s.window.waiting()
 	if len(waiting) == 0 {
 		s.trouble = false
 		return nil
 	}
-	if err := s.lookAside(now, later(s.answered, s.waits)); err != nil {
+	if err := s.lookAside(now, later(s.heard, s.waits)); err != nil {
 		return err
 	}
 	first := waiting[0]

@@ -32,6 +32,8 @@ type Options struct {
 	Stream string // of the hub
 	Domain string // of the hub's JetStream
 	Log    *slog.Logger
+
+	GapFile string // where is kept what the hub's stream has refused out of the middle
 }
 
 // Uplink tells the hub.
@@ -43,6 +45,8 @@ type Uplink struct {
 	window  window
 	recent  flight // the last that the hub has for certain, as was known to this uplink; none: its seq is 0
 	of      string // the history's incarnation that recent and window are of
+	left    *gap   // what an uplink before has left, as far as the hub does not have it now
+	kept    string // what is in GapFile
 	renew   atomic.Bool
 	warned  string // what was said last of what goes wrong
 
@@ -54,7 +58,9 @@ type Uplink struct {
 
 // New makes an uplink for a broker that has a hub.
 func New(o Options) *Uplink {
-	return &Uplink{Options: o, nc: o.Broker.Fleet(), answers: make(chan *nats.Msg, 4*windowMessages)}
+	u := &Uplink{Options: o, nc: o.Broker.Fleet(), answers: make(chan *nats.Msg, 4*windowMessages)}
+	u.loadGap()
+	return u
 }
 
 // Status says how things stand. The history's newest message, and how many it has, are the caller's to know.

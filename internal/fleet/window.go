@@ -30,6 +30,8 @@ type flight struct {
 	data    []byte
 	sent    time.Time // when last
 	done    time.Time // when the hub had it; zero: it has not
+	refused bool      // when it was sent last
+	upTo    uint64    // up to where the hub has all with it, as an uplink before knew
 }
 
 func (f *flight) size() int { return len(f.data) + 256 }
@@ -114,7 +116,7 @@ func (w *window) keep(upTo uint64, now time.Time) {
 	left := w.waiting()
 	*w = window{}
 	for _, f := range left {
-		if f.seq <= upTo && now.Sub(f.sent) < surely {
+		if f.seq <= upTo && (f.refused || now.Sub(f.sent) < surely) {
 			w.push(f)
 		}
 	}

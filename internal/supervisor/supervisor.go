@@ -192,7 +192,7 @@ func (s *Supervisor) run(ctx context.Context, c *config.Config) (err error) {
 	}
 	defer s.broker.Shutdown()
 	s.queues = &queues{broker: s.broker}
-	s.uplink = newUplink(s.broker, c, s.log)
+	s.uplink = newUplink(s.broker, c, s.folder.path, s.log)
 	s.expiry = newExpiry(starting, s.broker, s.folder, func(name string) *port { return s.gateway().port(name) }, s.log)
 	if s.family = s.handover.family; s.family == "" {
 		if s.family, err = s.folder.newFamily(); err != nil {

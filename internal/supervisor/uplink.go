@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"log/slog"
+	"path/filepath"
 
 	"github.com/serialvisor/serialvisor/internal/broker"
 	"github.com/serialvisor/serialvisor/internal/config"
@@ -19,12 +20,13 @@ func leafOf(c *config.Config) *broker.Leaf {
 }
 
 // newUplink is what tells the hub, or nil.
-func newUplink(b *broker.Broker, c *config.Config, log *slog.Logger) *fleet.Uplink {
+func newUplink(b *broker.Broker, c *config.Config, stateDir string, log *slog.Logger) *fleet.Uplink {
 	l := c.Broker.Leaf
 	if !l.Enabled() {
 		return nil
 	}
 	return fleet.New(fleet.Options{
 		Broker: b, Local: ipc.Subjects{Root: c.SubjectRoot}, Hub: ipc.NewFleetSubjects(l.SubjectRoot, c.Name), Stream: l.Stream, Domain: l.Domain, Log: log,
+		GapFile: filepath.Join(stateDir, "hub-lacks.json"),
 	})
 }

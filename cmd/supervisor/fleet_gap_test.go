@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/serialvisor/serialvisor/internal/ipc"
+)
+
+// A hub's stream that is full by bytes refuses a long line and takes the short ones behind it. The long one comes later, whatever happens
+// to the supervisor meanwhile, and each once.
+func TestFleetRefusesOutOfTheMiddle(t *testing.T) {
+	t.Parallel()
+	h := startHub(t, 1, "gw-1")
+	p := startProxy(t, h.nodes[0].leaf)
+	g := startInFleet(t, "gw-1", p.url("gw-1"))
+	const subject = "fleet.gw-1.gps.rx"
+	count := 0
+	say := func(padding ...int) {
+		t.Helper()
+		var lines strings.Builder
+		for _, length := range padding {
+			fmt.Fprintf(&lines, "line %d %s\n", count, strings.Repeat("x", length))
+			count++
+		}
+		if _, err := g.device.Write([]byte(lines.String())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := func(signal syscall.Signal) func() {
+		return func() {
+			if err := g.process.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+			<-g.ended
+			g.run(t)
+		}
+	}
+	for what, do := range map[string]func(){
+		"killed": again(syscall.SIGKILL), "stopped": again(syscall.SIGTERM),
+		"cut": func() { p.cut(); p.restore() },
+	} {
+		g.awaitLink(t)
+		stream, err := h.js.Stream(t.Context(), "FLEET")
+		if err != nil {
+			t.Fatal(err)
+		}
+		roomy := stream.CachedInfo().Config
+		full := roomy
+		full.MaxBytes, full.Discard = int64(stream.CachedInfo().State.Bytes)+5000, jetstream.DiscardNew
+		if _, err := h.js.UpdateStream(t.Context(), full); err != nil {
+			t.Fatal(err)
+		}
+		before := h.count(t, subject)
+		say(6000, 0, 0, 6000, 0)
+		waitUntil(t, what+": the short lines are stored", func() bool { return h.count(t, subject) == before+3 })
+		g.awaitLeaf(t, what+": it is behind", func(l ipc.LeafStatus) bool { return l.Behind > 0 && l.Error != "" })
+		do()
+		g.awaitLeaf(t, what+": it is connected again, and behind", func(l ipc.LeafStatus) bool { return l.Connected && l.Behind > 0 })
+		if _, err := h.js.UpdateStream(t.Context(), roomy); err != nil {
+			t.Fatal(err)
+		}
+		say(0)
+		waitUntil(t, what+": all lines are stored", func() bool { return h.count(t, subject) >= count })
+	}
+	g.awaitLink(t)
+	seen := map[string]bool{}
+	for _, m := range h.stored(t, subject) {
+		text := string(m.Data())
+		if seen[text] {
+			t.Errorf("%.20q is stored twice", text)
+		}
+		seen[text] = true
+	}
+	if len(seen) != count {
+		t.Errorf("%d lines are stored of %d\n%s", len(seen), count, g.errors)
+	}
+}
