@@ -174,20 +174,17 @@ func (s *session) tell(m jetstream.Msg) error {
 		return err
 	}
 	if f.seq > s.next {
-		n := f.seq - s.next
-		s.Log.Warn("the history has not kept what the hub lacks; it is lost for the hub", "messages", n, "remedy", "a larger history.max_bytes or history.max_age")
-		s.giveUp(n)
+		if n := f.seq - s.next - s.left.forget(s.next, f.seq); n > 0 {
+			s.Log.Warn("the history has not kept what the hub lacks; it is lost for the hub", "messages", n, "remedy", "a larger history.max_bytes or history.max_age")
+			s.giveUp(n)
+		}
 	}
 	s.next = f.seq + 1
 	if f.subject == "" {
 		return nil
 	}
-	if g := s.left; g != nil && f.seq <= g.Newest {
-		upTo, waits := g.Waiting[f.seq]
-		if !waits {
-			return nil
-		}
-		f.upTo = upTo
+	if s.left.has(f.seq) {
+		return nil
 	}
 	if !s.Broker.LinkUp(s.link) {
 		return errLost
@@ -255,10 +252,8 @@ func never(e *nats.APIError) bool { return e.ErrorCode == 10054 }
 // settle notes that the hub has a message. When it was the one that it would not take, the others follow.
 func (s *session) settle(f *flight, now time.Time) {
 	s.endAside()
-	if s.left != nil {
-		if delete(s.left.Waiting, f.seq); len(s.left.Waiting) == 0 {
-			s.left = nil
-		}
+	if s.left.lacks(f.seq) {
+		s.left.forget(f.seq, f.seq+1)
 	}
 	last := s.window.settle(f, now)
 	if last == nil {
@@ -279,7 +274,7 @@ func (s *session) settle(f *flight, now time.Time) {
 // mark says in a message up to where the hub has all with it, if it has later ones.
 func (s *session) mark(f *flight) {
 	delete(f.header, ipc.HeaderHistoryUpTo)
-	if upTo := max(s.window.upTo(f), f.upTo); upTo > f.seq {
+	if upTo := max(s.window.upTo(f), s.left.upTo(f.seq)); upTo > f.seq {
 		f.header[ipc.HeaderHistoryUpTo] = []string{strconv.FormatUint(upTo, 10)}
 	}
 }
@@ -316,6 +311,9 @@ func (s *session) lookAfter(now time.Time) error {
 	}
 	if s.renew.Load() {
 		return errRenew
+	}
+	if s.left.closed(s.next) {
+		s.left = nil
 	}
 	s.keepGap()
 	waiting := s.window.waiting()

@@ -31,7 +31,6 @@ type flight struct {
 	sent    time.Time // when last
 	done    time.Time // when the hub had it; zero: it has not
 	refused bool      // when it was sent last
-	upTo    uint64    // up to where the hub has all with it, as an uplink before knew
 }
 
 func (f *flight) size() int { return len(f.data) + 256 }
