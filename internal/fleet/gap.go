@@ -115,7 +115,9 @@ func (u *Uplink) keepGap() {
 	}
 	var err error
 	if text == "" {
-		err = os.Remove(u.GapFile)
+		if err = os.Remove(u.GapFile); errors.Is(err, fs.ErrNotExist) {
+			err = nil // the state folder was deleted
+		}
 	} else if err = os.WriteFile(u.GapFile+".new", []byte(text), 0o600); err == nil {
 		err = os.Rename(u.GapFile+".new", u.GapFile)
 	}
@@ -129,8 +131,8 @@ func (u *Uplink) keepGap() {
 // resume is the sequence behind which the history is read, for a hub that has stored a message: all of the gap that an uplink before
 // has left is looked at again.
 func (u *Uplink) resume(stored uint64) uint64 {
-	if u.left != nil && u.left.Incarnation != u.of {
-		u.left = nil
+	if u.left != nil && (u.left.Incarnation != u.of || stored < u.left.Stored) {
+		u.left = nil // it is of another history, or of another hub
 	}
 	if u.left == nil {
 		return stored

@@ -51,6 +51,9 @@ func TestGap(t *testing.T) {
 	if has := third.left.forget(10, 13); has != 2 || len(third.left.Waiting) != 0 {
 		t.Errorf("of 3 messages that the history has no more the hub has %d, and %v wait", has, third.left.Waiting)
 	}
+	if other := (&Uplink{left: &gap{Incarnation: "abc", Stored: 9, Newest: 15, Waiting: []uint64{10}}, of: "abc"}); other.resume(5) != 5 || other.left != nil {
+		t.Error("what one hub lacks is taken for what another has")
+	}
 	third.of = "another history"
 	if from := third.resume(3); from != 3 || third.left != nil {
 		t.Errorf("of another history the gap counts: from %d, %+v", from, third.left)

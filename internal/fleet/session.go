@@ -66,7 +66,9 @@ func (u *Uplink) follow(ctx context.Context, link broker.Link) error {
 		s.next = place.Last + 1
 	}
 	u.window.keep(stored, now)
-	if from := u.resume(stored); known && from < stored {
+	if !known {
+		u.left = nil
+	} else if from := u.resume(stored); from < stored {
 		stored, s.next = from, from+1
 	}
 	defer u.keepGap()
