@@ -212,3 +212,31 @@ func takeAll(t *testing.T, g *gateway, into *bytes.Buffer, want, more int) {
 		}
 	}
 }
+
+// A reader is killed between two steps with the last that a device says: its successor brings it all, though nothing more comes.
+func TestKilledWithTheLastLines(t *testing.T) {
+	programs := buildCrashing(t)
+	folder := t.TempDir()
+	t.Setenv("SERIALVISOR_CRASH", folder)
+	g := startGatewayFrom(t, programs)
+	count := 0
+	for _, point := range crashPoints(t) {
+		if !strings.HasPrefix(point, "rx-") {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(folder, point), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var lines bytes.Buffer
+		for range 5 {
+			fmt.Fprintf(&lines, "line %d\n", count)
+			count++
+		}
+		if _, err := g.device.Write(lines.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+		g.await(t, "all lines are counted, with a reader killed at "+point, func(p portNumbers) bool { return p.Rx.Frames == uint64(count) })
+		_ = os.Remove(filepath.Join(folder, point)) // some points need more than that to be come by
+	}
+	g.awaitLines(t, count)
+}

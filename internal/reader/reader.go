@@ -204,6 +204,10 @@ func (r *reader) receive(ctx context.Context) error {
 			return err
 		}
 	}
+	// A predecessor may have died before it had cut all that it had taken, and the device may have said its last.
+	if err := r.publishAll(ctx, frame.More); err != nil {
+		return err
+	}
 	for {
 		if err := r.awaitRoom(ctx, func() bool { return len(r.rx.Free()) > 0 }); err != nil {
 			return err
