@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +24,7 @@ func TestFleetRefusesOutOfTheMiddle(t *testing.T) {
 	p := startProxy(t, h.nodes[0].leaf)
 	g := startInFleet(t, "gw-1", p.url("gw-1"))
 	const subject = "fleet.gw-1.gps.rx"
+	lacks := filepath.Join(g.dir, "state", "hub-lacks.json")
 	count, gaps := 0, 0
 	say := func(padding ...int) {
 		t.Helper()
@@ -61,7 +64,7 @@ func TestFleetRefusesOutOfTheMiddle(t *testing.T) {
 		}
 		say(6000, 0, 0, 6000, 0)
 		g.awaitLeaf(t, what+": it is behind", func(l ipc.LeafStatus) bool { return l.Behind > 0 && l.Error != "" })
-		if _, err := os.Stat(filepath.Join(g.dir, "state", "hub-lacks.json")); err == nil {
+		if _, err := os.Stat(lacks); err == nil {
 			gaps++ // else the refusal came before anything else was told
 		}
 		do()
@@ -73,6 +76,7 @@ func TestFleetRefusesOutOfTheMiddle(t *testing.T) {
 		waitUntil(t, what+": all lines are stored", func() bool { return h.count(t, subject) >= count })
 	}
 	g.awaitLink(t)
+	waitUntil(t, "nothing is kept any more of what it lacked", func() bool { _, err := os.Stat(lacks); return errors.Is(err, fs.ErrNotExist) })
 	seen := map[string]bool{}
 	for _, m := range h.stored(t, subject) {
 		text := string(m.Data())

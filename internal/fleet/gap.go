@@ -2,15 +2,11 @@ package fleet
 
 import (
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
 	"slices"
 )
 
 // gap is what a hub lacks out of the middle of what it has: its stream has refused a message, and stored later ones. The hub does not
-// know, so it is in a file for as long as that is so, for the next one that tells the hub.
+// know, so it is kept, see Options, for as long as that is so, for the next one that tells the hub.
 type gap struct {
 	Incarnation string   `json:"incarnation"` // of the history
 	Stored      uint64   `json:"stored"`      // the hub has all up to this sequence,
@@ -85,22 +81,18 @@ func (g *gap) closed(next uint64) bool { return g != nil && len(g.Waiting) == 0 
 
 // loadGap reads what an uplink before has left.
 func (u *Uplink) loadGap() {
-	text, err := os.ReadFile(u.GapFile)
-	if errors.Is(err, fs.ErrNotExist) {
+	if u.kept = u.Left; u.kept == "" {
 		return
 	}
 	g := &gap{}
-	if err == nil {
-		err = json.Unmarshal(text, g)
-	}
-	if err != nil {
-		u.Log.Warn("what the hub has refused before is not sent again", "error", fmt.Errorf("%s: %w", u.GapFile, err))
+	if err := json.Unmarshal([]byte(u.kept), g); err != nil {
+		u.Log.Warn("what the hub has refused before is not sent again", "error", err)
 		return
 	}
-	u.left, u.kept = g, string(text)
+	u.left = g
 }
 
-// keepGap has the file say what is lacking.
+// keepGap keeps what is lacking, when that has changed.
 func (u *Uplink) keepGap() {
 	text := ""
 	if g := u.left.and(u.window.gap(u.of)); g != nil {
@@ -113,15 +105,7 @@ func (u *Uplink) keepGap() {
 	if text == u.kept {
 		return
 	}
-	var err error
-	if text == "" {
-		if err = os.Remove(u.GapFile); errors.Is(err, fs.ErrNotExist) {
-			err = nil // the state folder was deleted
-		}
-	} else if err = os.WriteFile(u.GapFile+".new", []byte(text), 0o600); err == nil {
-		err = os.Rename(u.GapFile+".new", u.GapFile)
-	}
-	if err != nil {
+	if err := u.Keep(text); err != nil {
 		u.Log.Debug("what the hub has refused is not on the disk", "error", err)
 		return
 	}

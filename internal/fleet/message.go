@@ -13,7 +13,7 @@ import (
 )
 
 // flightOf makes of a message of the history one for the hub, with the same headers. It returns nil for what is not of a port.
-func (u *Uplink) flightOf(m jetstream.Msg, incarnation string) (*flight, error) {
+func (u *Uplink) flightOf(m jetstream.Msg) (*flight, error) {
 	meta, err := m.Metadata()
 	if err != nil {
 		return nil, fmt.Errorf("the history: %w", err)
@@ -23,7 +23,7 @@ func (u *Uplink) flightOf(m jetstream.Msg, incarnation string) (*flight, error) 
 	if !ok {
 		return &flight{seq: seq}, nil
 	}
-	place := incarnation + "." + strconv.FormatUint(seq, 10)
+	place := u.of + "." + strconv.FormatUint(seq, 10)
 	return &flight{seq: seq, subject: subject, header: u.headerOf(m.Headers(), place), data: m.Data()}, nil
 }
 

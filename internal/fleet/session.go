@@ -22,18 +22,17 @@ const lastWords = 500 * time.Millisecond
 // session is one stretch of telling the hub, over one link.
 type session struct {
 	*Uplink
-	link        broker.Link
-	incarnation string
-	next        uint64    // sequence that is expected
-	trouble     bool      // the hub has refused, or lost, what it was told: nothing new is sent until it takes that
-	since       time.Time // when that began
-	reason      string    // why, if the hub has said it
-	retry       time.Time // when the first is sent again
-	pause       time.Duration
-	answered    time.Time // when the stream last answered, or our own server for it
-	heard       time.Time // when the stream did
-	waits       time.Time // since when there always was something that it had not answered
-	aside       aside
+	link     broker.Link
+	next     uint64    // sequence that is expected
+	trouble  bool      // the hub has refused, or lost, what it was told: nothing new is sent until it takes that
+	since    time.Time // when that began
+	reason   string    // why, if the hub has said it
+	retry    time.Time // when the first is sent again
+	pause    time.Duration
+	answered time.Time // when the stream last answered, or our own server for it
+	heard    time.Time // when the stream did
+	waits    time.Time // since when there always was something that it had not answered
+	aside    aside
 }
 
 // follow tells the hub what it lacks and then what happens, until the link is lost, or ctx ends.
@@ -55,7 +54,7 @@ func (u *Uplink) follow(ctx context.Context, link broker.Link) error {
 	}
 	u.well()
 	now := time.Now()
-	s := &session{Uplink: u, link: link, incarnation: place.Incarnation, next: stored + 1, answered: now, heard: now, waits: now}
+	s := &session{Uplink: u, link: link, next: stored + 1, answered: now, heard: now, waits: now}
 	defer s.endAside()
 	switch {
 	case !known:
@@ -171,7 +170,7 @@ func (s *session) read(ctx, reading context.Context) (messages <-chan jetstream.
 // tell sends a message for the first time. Never over another link than the one of this session: what was lost with that must
 // come first.
 func (s *session) tell(m jetstream.Msg) error {
-	f, err := s.flightOf(m, s.incarnation)
+	f, err := s.flightOf(m)
 	if err != nil {
 		return err
 	}
@@ -182,10 +181,7 @@ func (s *session) tell(m jetstream.Msg) error {
 		}
 	}
 	s.next = f.seq + 1
-	if f.subject == "" {
-		return nil
-	}
-	if s.left.has(f.seq) {
+	if f.subject == "" || s.left.has(f.seq) {
 		return nil
 	}
 	if !s.Broker.LinkUp(s.link) {
@@ -212,21 +208,26 @@ func (s *session) send(f *flight) error {
 func (s *session) hear(m *nats.Msg) {
 	now := time.Now()
 	token := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
-	if m.Header.Get("Status") == "503" {
-		if token != probeToken && token != asideToken {
-			s.answered = now // by our own server
-			s.beTroubled("nobody on the hub stores " + s.Hub.Root + ".>: it has no such stream, or no leader for it at the moment, or does not let the gateway publish there; docs/fleet.md has what it needs")
+	nobody := m.Header.Get("Status") == "503" // as our own server says
+	if !nobody {
+		s.pulse.beat(now)
+	}
+	switch {
+	case token == probeToken:
+		return
+	case token == asideToken:
+		if !nobody {
+			s.aside.alive = now
 		}
 		return
-	}
-	s.pulse.beat(now)
-	if token == asideToken {
-		s.aside.alive = now
+	case nobody:
+		s.answered = now
+		s.beTroubled("nobody on the hub stores " + s.Hub.Root + ".>: it has no such stream, or no leader for it at the moment, or does not let the gateway publish there; docs/fleet.md has what it needs")
 		return
 	}
 	seq, err := strconv.ParseUint(token, 36, 64)
 	f := s.window.find(seq)
-	if err != nil || f == nil || token == probeToken {
+	if err != nil || f == nil {
 		return
 	}
 	s.answered, s.heard = now, now
@@ -254,9 +255,7 @@ func never(e *nats.APIError) bool { return e.ErrorCode == 10054 }
 // settle notes that the hub has a message. When it was the one that it would not take, the others follow.
 func (s *session) settle(f *flight, now time.Time) {
 	s.endAside()
-	if s.left.lacks(f.seq) {
-		s.left.forget(f.seq, f.seq+1)
-	}
+	s.left.forget(f.seq, f.seq+1)
 	last := s.window.settle(f, now)
 	if last == nil {
 		return

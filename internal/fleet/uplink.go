@@ -33,7 +33,10 @@ type Options struct {
 	Domain string // of the hub's JetStream
 	Log    *slog.Logger
 
-	GapFile string // where is kept what the hub's stream has refused out of the middle
+	// What the hub's stream has refused out of the middle outlasts the uplink: Keep keeps a text for the next one, whose Left it is. An
+	// empty one says that there is nothing.
+	Left string
+	Keep func(text string) error
 }
 
 // Uplink tells the hub.
@@ -46,7 +49,7 @@ type Uplink struct {
 	recent  flight // the last that the hub has for certain, as was known to this uplink; none: its seq is 0
 	of      string // the history's incarnation that recent and window are of
 	left    *gap   // what an uplink before has left, as far as the hub does not have it now
-	kept    string // what is in GapFile
+	kept    string // what is kept
 	renew   atomic.Bool
 	warned  string // what was said last of what goes wrong
 

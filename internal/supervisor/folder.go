@@ -25,6 +25,7 @@ import (
 //	upgrading    the pid of a supervisor for which another takes over, from when it stops until that answers
 //	expiring     frames that wait and can expire, while no supervisor runs
 //	family       what marks the families of the supervisor's workers
+//	hub-lacks.json  what a hub's stream has refused out of the middle
 type folder struct {
 	path  string
 	lock  *os.File
@@ -129,10 +130,18 @@ func (f *folder) writeCredentials(b *broker.Broker, grants []broker.Grant) error
 	return nil
 }
 
-// write replaces a file at once, so that nobody reads half of it. Its owner alone may read it from the start.
+// write replaces a file, which restore makes again.
 func (f *folder) write(name, content string) error {
-	path := filepath.Join(f.path, name)
-	temporary, err := os.CreateTemp(f.path, name+".*") // mode 0600
+	if err := replace(filepath.Join(f.path, name), content); err != nil {
+		return err
+	}
+	f.files[name] = content
+	return nil
+}
+
+// replace replaces a file at once, so that nobody reads half of it. Its owner alone may read it from the start.
+func replace(path, content string) error {
+	temporary, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, cause(err))
 	}
@@ -144,7 +153,6 @@ func (f *folder) write(name, content string) error {
 		_ = os.Remove(temporary.Name())
 		return fmt.Errorf("write %s: %w", path, cause(err))
 	}
-	f.files[name] = content
 	return nil
 }
 

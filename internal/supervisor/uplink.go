@@ -1,7 +1,10 @@
 package supervisor
 
 import (
+	"errors"
+	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 
 	"github.com/serialvisor/serialvisor/internal/broker"
@@ -25,8 +28,22 @@ func newUplink(b *broker.Broker, c *config.Config, stateDir string, log *slog.Lo
 	if !l.Enabled() {
 		return nil
 	}
+	lacks := filepath.Join(stateDir, "hub-lacks.json")
+	left, err := os.ReadFile(lacks)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		log.Warn("what the hub has refused before is not sent again", "error", err)
+	}
 	return fleet.New(fleet.Options{
 		Broker: b, Local: ipc.Subjects{Root: c.SubjectRoot}, Hub: ipc.NewFleetSubjects(l.SubjectRoot, c.Name), Stream: l.Stream, Domain: l.Domain, Log: log,
-		GapFile: filepath.Join(stateDir, "hub-lacks.json"),
+		Left: string(left),
+		Keep: func(text string) error {
+			if text != "" {
+				return replace(lacks, text)
+			}
+			if err := os.Remove(lacks); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			return nil
+		},
 	})
 }
