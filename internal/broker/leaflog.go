@@ -34,7 +34,7 @@ func (l *leafLog) repeats(text string, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last = short
-	if remedy := leafRemedy(short); remedy != "" {
+	if remedy := leafRemedy(text); remedy != "" {
 		l.last += "; " + remedy
 	}
 	if l.told == nil || len(l.told) > 64 {
@@ -54,8 +54,11 @@ var leafRemedies = []struct{ says, remedy string }{
 	{"x509: ", "see that broker.leaf.ca is who signed the hub's certificate, and that the certificate is for the host in broker.leaf.urls"},
 }
 
-// leafRemedy is what helps against what a line about the hub says, or empty.
+// leafRemedy is what helps against what a line says, if it is about the hub, or empty.
 func leafRemedy(text string) string {
+	if !isLeaf(text) {
+		return ""
+	}
 	for _, r := range leafRemedies {
 		if strings.Contains(text, r.says) {
 			return r.remedy

@@ -61,8 +61,8 @@ func (l *serverLog) say(level slog.Level, text string) {
 		return
 	}
 	var more []any
-	if isLeaf(text) && leafRemedy(text) != "" {
-		more = append(more, "remedy", leafRemedy(text))
+	if remedy := leafRemedy(text); remedy != "" {
+		more = append(more, "remedy", remedy)
 	}
 	if leftOut > 0 {
 		more = append(more, "left_out_before", leftOut)
