@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,24 +21,19 @@ func TestFleetSlowLink(t *testing.T) {
 	p := startProxy(t, h.nodes[0].leaf)
 	p.slow(800 * time.Millisecond)
 	g := startInFleet(t, "gw-1", p.url("gw-1"))
-	var unstored atomic.Int32
-	_, err := h.admin.Subscribe("fleet.gw-1.>", func(m *nats.Msg) {
-		if m.Header[ipc.HeaderUnstored] != nil {
-			unstored.Add(1)
-		}
-	})
-	if err == nil {
-		err = h.admin.Flush()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	live := h.listen(t, "fleet.gw-1.>")
 	stop := g.sayLines(1)
 	waitUntil(t, "lines come over the slow link", func() bool { return h.count(t, "fleet.gw-1.gps.rx") > 1000 })
 	h.awaitLines(t, "gw-1", stop())
 	g.awaitLink(t)
-	if n := unstored.Load(); n > 0 {
-		t.Errorf("%d messages were shown beside what is stored", n)
+	heard, _, err := live.Pending()
+	if err != nil || heard < 1000 {
+		t.Fatalf("%d messages were heard: %v", heard, err)
+	}
+	for range heard {
+		if m, err := live.NextMsg(patience); err != nil || m.Header[ipc.HeaderUnstored] != nil {
+			t.Fatalf("a message was shown beside what is stored: %+v, %v", m, err)
+		}
 	}
 	if n := strings.Count(g.errors.String(), "the link to the hub is up"); n != 1 {
 		t.Errorf("the link was made %d times:\n%s", n, g.errors)
@@ -51,13 +45,7 @@ func TestFleetStoresNothing(t *testing.T) {
 	t.Parallel()
 	h := startHub(t, 1, "gw-1")
 	g := startInFleet(t, "gw-1", h.urls("gw-1"))
-	live, err := h.admin.SubscribeSync("fleet.gw-1.gps.rx")
-	if err == nil {
-		err = h.admin.Flush()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	live := h.listen(t, "fleet.gw-1.gps.rx")
 	count := 0
 	hear := func(what string, met func(*nats.Msg) bool) (got *nats.Msg) {
 		t.Helper()
@@ -66,8 +54,9 @@ func TestFleetStoresNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			count++
-			got, err = live.NextMsg(100 * time.Millisecond)
-			return err == nil && met(got)
+			m, err := live.NextMsg(100 * time.Millisecond)
+			got = m
+			return err == nil && met(m)
 		})
 		return got
 	}

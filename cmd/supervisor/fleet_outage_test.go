@@ -196,13 +196,7 @@ func TestFleetKeepsApart(t *testing.T) {
 	t.Parallel()
 	h := startHub(t, 1, "gw-1", "gw-2")
 	a, b := startInFleet(t, "gw-1", h.urls("gw-1")), startInFleet(t, "gw-2", h.urls("gw-2"))
-	all, err := h.admin.SubscribeSync(">")
-	if err == nil {
-		err = h.admin.Flush()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := h.listen(t, ">")
 	tap := b.connect(t, "tap")
 	others, err := tap.SubscribeSync("serial.*.rx")
 	if err == nil {

@@ -61,13 +61,7 @@ func TestFleet(t *testing.T) {
 	t.Parallel()
 	h := startHub(t, 1, "gw-1")
 	g := startInFleet(t, "gw-1", h.urls("gw-1"))
-	live, err := h.admin.SubscribeSync("fleet.gw-1.gps.rx")
-	if err == nil {
-		err = h.admin.Flush()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	live := h.listen(t, "fleet.gw-1.gps.rx")
 	if _, err := g.device.Write([]byte("hello\n")); err != nil {
 		t.Fatal(err)
 	}
@@ -195,13 +189,7 @@ func TestFleetWithoutHistory(t *testing.T) {
 	g := newOpenGateway(t)
 	g.writeFleet(t, "gw-1", h.urls("gw-1"), "history: {storage: none}")
 	g.run(t)
-	live, err := h.admin.SubscribeSync("fleet.gw-1.gps.rx")
-	if err == nil {
-		err = h.admin.Flush()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	live := h.listen(t, "fleet.gw-1.gps.rx")
 	waitUntil(t, "the hub hears the device", func() bool {
 		if _, err := g.device.Write([]byte("hello\n")); err != nil {
 			t.Fatal(err)

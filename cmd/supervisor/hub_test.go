@@ -154,6 +154,19 @@ func (h *hub) connect(t *testing.T) {
 	}
 }
 
+// listen hears what passes on the hub from now on.
+func (h *hub) listen(t *testing.T, subject string) *nats.Subscription {
+	t.Helper()
+	sub, err := h.admin.SubscribeSync(subject)
+	if err == nil {
+		err = h.admin.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sub
+}
+
 // createStream makes the stream, when the servers have agreed on who leads.
 func (h *hub) createStream(t *testing.T) {
 	t.Helper()

@@ -9,7 +9,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/serialvisor/serialvisor/internal/ipc"
-
 	"github.com/serialvisor/serialvisor/scripts/usage"
 )
 
@@ -200,21 +199,25 @@ func (t *trial) kill(i int) (quiet silence, err error) {
 		return quiet, err
 	}
 	begun := time.Now()
-	last, stored, current := map[string]time.Time{}, map[string]time.Time{}, map[string]bool{}
+	all, stored, current := map[string]time.Time{}, map[string]time.Time{}, map[string]bool{}
 	for _, g := range t.all {
-		last[g.name], stored[g.name] = begun, begun
+		all[g.name], stored[g.name] = begun, begun
+	}
+	hear := func(longest *time.Duration, last map[string]time.Time, name string) {
+		now := time.Now()
+		*longest, last[name] = max(*longest, now.Sub(last[name])), now
 	}
 	t.hub.kill(i)
 	late := time.After(3 * time.Minute)
 	for len(current) < len(t.all) {
 		select {
 		case m := <-heard:
-			now, name := time.Now(), strings.Split(m.Subject, ".")[1]
-			quiet.all, last[name] = max(quiet.all, now.Sub(last[name])), now
+			name := strings.Split(m.Subject, ".")[1]
+			hear(&quiet.all, all, name)
 			if m.Header.Get(ipc.HeaderUnstored) != "" {
 				continue
 			}
-			quiet.stored, stored[name] = max(quiet.stored, now.Sub(stored[name])), now
+			hear(&quiet.stored, stored, name)
 			if received, err := time.Parse(time.RFC3339Nano, m.Header.Get("Serial-Time")); err == nil && received.Sub(begun) > settled {
 				current[name] = true
 			}

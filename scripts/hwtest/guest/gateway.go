@@ -203,10 +203,14 @@ func (g *gateway) awaitOpen(names ...string) error {
 // queue hands a frame to a port and returns when the queue has it. That nobody took it is said when nothing was stored, as while the store
 // is started again; then it is tried again, as senders do, and counted.
 func (g *gateway) queue(port, frame string) error {
-	m, err := g.send.Request(g.subjects.Tx(port), []byte(frame), patience)
-	for begun := time.Now(); errors.Is(err, nats.ErrNoResponders) && time.Since(begun) < patience; time.Sleep(10 * time.Millisecond) {
-		g.refused.Add(1)
+	var m *nats.Msg
+	var err error
+	for begun := time.Now(); ; time.Sleep(10 * time.Millisecond) {
 		m, err = g.send.Request(g.subjects.Tx(port), []byte(frame), patience)
+		if !errors.Is(err, nats.ErrNoResponders) || time.Since(begun) >= patience {
+			break
+		}
+		g.refused.Add(1)
 	}
 	if err != nil {
 		return fmt.Errorf("queue a frame for %s: %w", port, err)
